@@ -1,0 +1,1 @@
+"""What any method can carry."""
