@@ -36,16 +36,12 @@ class Plugin(nn.Module):
     def attach(self, method: Method) -> None:
         """Called once after the method is built and before its weights are loaded."""
 
-    def sites(self, method: Method) -> tuple[str, ...]:
-        """Sites of the reported network whose maps ``loss`` reads; none by default."""
-        return ()
-
-    def loss(self, aligned: Aligned, maps: dict[str, Tensor], clock: Clock) -> dict[str, Tensor]:
+    def loss(self, aligned: Aligned, clock: Clock) -> dict[str, Tensor]:
         """Named, weighted losses from features and labels of the same geometry.
 
         Args:
-            aligned: features of annotated images and their labels.
-            maps: site to feature map (B, channels, *spatial), of the same forward pass as ``aligned``.
+            aligned: features of annotated images and their labels; ``encoder.N`` and ``decoder.N`` of a network are
+                ``aligned.features.encoder[N]`` and ``.decoder[N]``.
             clock: where training stands.
         """
         return {}

@@ -1,0 +1,85 @@
+"""Pseudo-labels of the unlabeled cases, written once by a stage's method for the stage after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+import torch
+from torch import Tensor
+
+from paucis.batch import Task
+from paucis.engine import devices
+from paucis.engine.config import Config
+from paucis.inference.sliding import slabs
+from paucis.methods.base import Method
+
+
+@dataclass(frozen=True)
+class PseudoCase:
+    """An unlabeled case with what a method thinks of it.
+
+    Attributes:
+        case: the cached case (its image).
+        labels: (Z, Y, X) uint8 class indices on the planned grid.
+        confidence: (Z, Y, X) float16 largest probability.
+    """
+
+    case: Any
+    labels: Any
+    confidence: Any
+
+
+def write_pseudo_labels(
+    folder: Path, method: Method, task: Task, cases: Sequence[Any], config: Config
+) -> list[PseudoCase]:
+    """Predicts every case by sliding window on the planned grid; cases that are there already are kept.
+
+    Args:
+        folder: of the stage that will read them.
+        method: the stage before, trained.
+        task: the task.
+        cases: cached unlabeled cases.
+        config: of the run.
+    """
+    device = devices.resolve(config.device)
+    method = method.to(device).eval()
+    target = folder / "pseudo-labels"
+    target.mkdir(parents=True, exist_ok=True)
+    if devices.rank() == 0:
+        for case in cases:
+            if not (target / f"{case.name}.confidence.b2nd").is_file():
+                _write(target, method, task, case, config, device)
+    return [
+        PseudoCase(
+            case,
+            blosc2.open(str(target / f"{case.name}.labels.b2nd"), mode="r"),
+            blosc2.open(str(target / f"{case.name}.confidence.b2nd"), mode="r"),
+        )
+        for case in cases
+    ]
+
+
+def _write(target: Path, method: Method, task: Task, case: Any, config: Config, device: torch.device) -> None:
+    precision = devices.precision(config.train.precision, device)
+
+    def predict(windows: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad(), devices.autocast(precision, device):
+            return {"probabilities": method.predict(windows).additive["probabilities"]}
+
+    size = case.image.shape[1:]
+    labels, confidence = np.zeros(size, np.uint8), np.zeros(size, np.float16)
+    patch = (1,) * (3 - task.ndim) + task.patch
+    for slab in slabs(case.image, patch, predict, overlap=config.validation.overlap, device=device):
+        best = slab.maps["probabilities"].max(0)
+        labels[slab.start : slab.stop] = best.indices.cpu().numpy()
+        confidence[slab.start : slab.stop] = best.values.cpu().numpy()
+    for kind, array in (("labels", labels), ("confidence", confidence)):
+        temporary = target / f".{case.name}.{kind}.part.b2nd"
+        temporary.unlink(missing_ok=True)
+        blosc2.asarray(array, urlpath=str(temporary), mode="w")
+        temporary.rename(target / f"{case.name}.{kind}.b2nd")

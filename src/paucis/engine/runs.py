@@ -1,0 +1,229 @@
+"""A run folder: everything needed to repeat, resume, predict and report."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paucis import __version__
+from paucis.batch import Task
+from paucis.data.plan import Plan
+from paucis.data.split import Split
+from paucis.engine import devices
+from paucis.engine.config import Config, from_dict
+from paucis.engine.files import load_weights, read_json, write_json
+from paucis.engine.seeds import derive
+from paucis.errors import PaucisError
+from paucis.methods.base import METHODS, Build, Method, Stage
+from paucis.networks import make
+from paucis.networks.base import Network
+from paucis.plugins.base import PLUGINS, Plugin
+
+
+class RunFolder:
+    """Names in a run folder.
+
+    ``config.json`` what was asked, resolved; ``plan.json``; ``split.json``; ``environment.json`` versions and machine;
+    ``run.json`` state and best result; ``training.csv``, ``validation.csv``; ``events/`` for TensorBoard;
+    ``stages/NAME/`` with ``checkpoint.pt`` (to resume), ``last.safetensors`` and ``best.safetensors`` (for use).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.plan_file = self.path / "plan.json"
+        self.split_file = self.path / "split.json"
+        self.state_file = self.path / "run.json"
+        self.environment_file = self.path / "environment.json"
+        self.training_file = self.path / "training.csv"
+        self.validation_file = self.path / "validation.csv"
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage."""
+        return self.path / "stages" / name
+
+    def weights(self, stage: str, which: str | None = None) -> Path:
+        """Weights of a stage for use: ``best`` where validation chose one, else ``last``; or the one asked for."""
+        if which is None:
+            which = "best" if (self.stage(stage) / "best.safetensors").is_file() else "last"
+        return self.stage(stage) / f"{which}.safetensors"
+
+    def require(self) -> None:
+        """Raises PaucisError where this is no run folder."""
+        if not self.path.exists():
+            raise PaucisError(f"{self.path}: no such run folder")
+        if not self.config_file.is_file() or not self.plan_file.is_file():
+            raise PaucisError(f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it)")
+
+    def config(self) -> Config:
+        """The resolved configuration."""
+        try:
+            return from_dict(read_json(self.config_file))
+        except (TypeError, KeyError) as error:
+            raise PaucisError(f"{self.config_file}: does not fit this version of paucis ({error})") from error
+
+    def plan(self) -> Plan:
+        """The plan."""
+        return Plan.load(self.plan_file)
+
+    def split(self) -> Split:
+        """The roles of the cases."""
+        return Split.load(self.split_file)
+
+    def state(self, **changes: Any) -> dict[str, Any]:
+        """The content of ``run.json``, after ``changes`` were written to it."""
+        content: dict[str, Any] = read_json(self.state_file) if self.state_file.is_file() else {}
+        if changes:
+            content |= changes
+            write_json(self.state_file, content)
+        return content
+
+    def write_environment(self) -> None:
+        """Records versions and machine."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        def of(name: str) -> str | None:
+            try:
+                return version(name)
+            except PackageNotFoundError:
+                return None
+
+        names = ("torch", "lightning", "monai", "timm", "segmentation-models-pytorch", "numpy", "scipy", "SimpleITK")
+        write_json(
+            self.environment_file,
+            {
+                "paucis": __version__,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                "processor_cores": devices.cores(),
+                "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+                **{name: of(name) for name in names},
+            },
+        )
+
+
+def builder(config: Config, task: Task) -> Build:
+    """Makes freshly initialised networks of the configured kind, or of another."""
+
+    def build(name: str | None = None, **options: Any) -> Network:
+        if name is None or name == config.network:
+            return make(config.network, task, {**config.network_options, **options})
+        return make(name, task, options)
+
+    return build
+
+
+def method_options(config: Config) -> Any:
+    """The configured method's options."""
+    return METHODS.get(config.method).Options(**_tuples(config.method_options))
+
+
+def stages(config: Config) -> tuple[Stage, ...]:
+    """The configured method's stages."""
+    return METHODS.get(config.method).stages(method_options(config))
+
+
+def make_stage(
+    stage: Stage, config: Config, task: Task, earlier: dict[str, Method]
+) -> tuple[Method, tuple[Plugin, ...]]:
+    """A stage's method with its plug-ins attached, seeded by the run's seed and the stage's name."""
+    torch.manual_seed(derive(config.seed, "init", stage.name))
+    method = stage.make(builder(config, task), task, earlier)
+    carried = []
+    for name, given in config.plugs.items():
+        kind = PLUGINS.get(name)
+        plugin = kind(task, kind.Options(**_tuples(given)))
+        plugin.attach(method)
+        carried.append(plugin)
+    return method, tuple(carried)
+
+
+@dataclass
+class Run:
+    """A trained run, ready to predict.
+
+    Attributes:
+        folder: the run folder.
+        config: what it was trained with.
+        plan: how scans are prepared for it.
+        task: the task.
+        method: in eval mode, on ``device``.
+        device: where it computes.
+        precision: its arithmetic.
+    """
+
+    folder: RunFolder
+    config: Config
+    plan: Plan
+    task: Task
+    method: Method
+    device: torch.device
+    precision: devices.Precision
+
+    def autocast(self) -> torch.autocast:
+        """The context that predictions are computed in."""
+        return devices.autocast(self.precision, self.device)
+
+
+def open_run(path: str | Path, device: str = "auto", weights: str | None = None) -> Run:
+    """A run for prediction.
+
+    Args:
+        path: run folder.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        weights: ``best``, ``last``, or None for the best where validation chose one.
+
+    Raises:
+        PaucisError: not a run folder, no weights in it yet, or a device that is not there.
+    """
+    from paucis.engine.loop import place
+
+    folder, where = RunFolder(path), devices.resolve(device)
+    folder.require()
+    config, plan = folder.config(), folder.plan()
+    task = plan.task()
+    built: dict[str, Method] = {}
+    for stage in stages(config):
+        method, _ = make_stage(stage, _offline(config), task, built)
+        load_into(method, folder.weights(stage.name, weights))
+        built[stage.name] = method
+    place(method, where, devices.memory_format(config.train.memory_format, where, task.ndim))
+    method = method.to(where).eval()
+    return Run(folder, config, plan, task, method, where, devices.precision(_known(config, where), where))
+
+
+def load_into(method: Method, path: Path) -> None:
+    """Loads a method's saved weights.
+
+    Raises:
+        PaucisError: they are missing or of another method or network.
+    """
+    try:
+        method.load_state_dict(load_weights(path))
+    except RuntimeError as error:
+        raise PaucisError(f"{path}: does not fit the run's method and network ({error})") from error
+
+
+def _offline(config: Config) -> Config:
+    """Without pretrained weights to look for: the run's own follow."""
+    import dataclasses
+
+    options = dict(config.network_options)
+    fresh = {"weights": None, "pretrained": "none"}
+    options |= {name: value for name, value in fresh.items() if name in options}
+    return dataclasses.replace(config, network_options=options)
+
+
+def _known(config: Config, device: torch.device) -> str:
+    return "auto" if config.train.precision == "16" and device.type == "cpu" else config.train.precision
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON turns tuples into lists; options are frozen and hold tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
