@@ -1,0 +1,51 @@
+"""Options of prediction (``predict.*``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paucis.errors import PaucisError
+from paucis.options import option
+
+MAPS = ("entropy", "confidence", "mutual_information", "own", "members", "probabilities")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a scan is cut into windows, seen in several views, and what is written beside its mask."""
+
+    overlap: float = option(0.5, "share of a window that its neighbor covers too", minimum=0.0, maximum=0.95)
+    stride: tuple[int, ...] | None = option(
+        None, "voxels from window to window, one per axis of the patch; takes the place of overlap", minimum=1
+    )
+    weighting: str = option(
+        "gaussian", "weight of a window's voxels where windows overlap", choices=("gaussian", "uniform")
+    )
+    flips: bool = option(False, "average over mirrored views, along the axes the plan allows")
+    batch: int | None = option(None, "windows predicted at once; none means 16 in 2D and 2 in 3D", minimum=1)
+    maps: tuple[str, ...] = option(
+        ("entropy", "confidence", "mutual_information", "own"),
+        "what to write beside the mask: entropy, confidence, mutual_information (of several runs or views), own (the "
+        "method's further maps), members (a mask of each named answer of a method), probabilities (one map a class)",
+        choices=MAPS,
+    )
+
+    def windows_at_once(self, ndim: int) -> int:
+        """Windows per batch for a network of ``ndim`` dimensions."""
+        return self.batch or (16 if ndim == 2 else 2)
+
+    def strides(self, patch: tuple[int, int, int], ndim: int) -> tuple[int, int, int] | None:
+        """The fixed stride along (Z, Y, X), or None when ``overlap`` holds.
+
+        Raises:
+            PaucisError: another number of entries than the patch has, or larger than the patch (voxels left out).
+        """
+        if self.stride is None:
+            return None
+        shown = ",".join(map(str, patch[3 - ndim :]))
+        if len(self.stride) != ndim:
+            raise PaucisError(f"predict.stride needs {ndim} numbers, one per axis of the patch {shown}")
+        z, y, x = (1,) * (3 - ndim) + self.stride
+        if z > patch[0] or y > patch[1] or x > patch[2]:
+            raise PaucisError(f"predict.stride leaves voxels out: it must not exceed the patch {shown}")
+        return z, y, x

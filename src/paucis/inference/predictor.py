@@ -1,0 +1,207 @@
+"""One scan through one run or an ensemble of runs: mask, uncertainty maps and scores on the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paucis.batch import Task
+from paucis.data.case import Geometry, Volume
+from paucis.data.plan import Plan
+from paucis.data.preparation import Trace, prepare, unorient
+from paucis.errors import PaucisError
+from paucis.inference.measures import entropy, mutual_information
+from paucis.inference.options import MAPS, PredictOptions
+from paucis.inference.restore import restore
+from paucis.inference.scores import CaseScores, ClassScore
+from paucis.inference.sliding import Maps, Slab
+from paucis.inference.views import DISAGREEMENT
+from paucis.inference.windows import MEMBER, check_channels, method_slabs
+from paucis.methods.base import Method
+
+Array = NDArray[Any]
+Allocate = Callable[[str, tuple[int, ...], Any], Array]
+"""Makes the array that holds a map: (name, shape, dtype); a memory map where the map is large."""
+
+
+class Member(Protocol):
+    """A trained run as prediction sees it; the method is in eval mode, on its device."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def method(self) -> Method: ...
+    def autocast(self) -> AbstractContextManager[Any]: ...
+
+
+@dataclass
+class CasePrediction:
+    """What was predicted of a scan, in its file's axes.
+
+    Attributes:
+        mask: (Z, Y, X) class indices.
+        maps: by name, (Z, Y, X) or (k, Z, Y, X) float32 (probabilities float16); entropy and mutual information
+            are shares of ln K, in [0, 1].
+        members: mask of each named answer, ``NAME`` or with several runs ``RUN-NAME`` (RUN counts from 1).
+        scores: one row per class.
+        unit: of the volumes in ``scores``, ``mL`` or ``pixels``.
+        geometry: of the scan.
+    """
+
+    mask: Array
+    maps: dict[str, Array]
+    members: dict[str, Array]
+    scores: list[ClassScore]
+    unit: str
+    geometry: Geometry
+
+
+def check_ensemble(members: Sequence[Member]) -> None:
+    """Raises PaucisError when the members do not predict the same classes of the same images."""
+    first = members[0]
+    for other in members[1:]:
+        if list(other.plan.classes) != list(first.plan.classes):
+            shown = [", ".join(member.plan.classes) for member in (first, other)]
+            raise PaucisError(f"the runs of an ensemble need equal classes: one has {shown[0]}, another {shown[1]}")
+        if list(other.plan.values) != list(first.plan.values):
+            shown = [", ".join(map(str, member.plan.values)) for member in (first, other)]
+            raise PaucisError(f"the runs of an ensemble need equal mask values: one has {shown[0]}, another {shown[1]}")
+        if other.task.channels != first.task.channels:
+            raise PaucisError(
+                "the runs of an ensemble need the same image channels: "
+                f"one has {first.task.channels}, another {other.task.channels}"
+            )
+
+
+def predict_case(
+    members: Sequence[Member],
+    volume: Volume,
+    options: PredictOptions | None = None,
+    *,
+    allocate: Allocate | None = None,
+) -> CasePrediction:
+    """Predicts one scan; memory holds the image, the mask, the maps asked for and a slab per member.
+
+    The probabilities are the mean over members. Mutual information is that between members plus the mean of that
+    between the views of each member, which by the chain rule is that between all views of all members.
+
+    Args:
+        members: runs; several are an ensemble, whose plans may differ in spacing and patch.
+        volume: the scan in its file's axes.
+        options: windows, views and maps.
+        allocate: makes the arrays of the maps; in memory by default.
+
+    Raises:
+        PaucisError: channels, classes or orientation do not fit.
+    """
+    options = options or PredictOptions()
+    check_ensemble(members)
+    streams, traces = [], []
+    for member in members:
+        check_channels(volume.array, member.task)
+        stream, trace = _stream(member, volume, options)
+        streams.append(stream)
+        traces.append(trace)
+    _check_orientation(traces)
+    trace = traces[0]
+    result = _Result(members[0].task.classes, trace, volume.geometry, options, allocate or _in_memory)
+    for parts in zip(*streams, strict=True):
+        result.add(parts[0], [part.maps for part in parts])
+    return result.finish()
+
+
+def _stream(member: Member, volume: Volume, options: PredictOptions) -> tuple[Iterator[Slab], Trace]:
+    image, trace = prepare(volume, member.plan)
+    parameter = next(member.method.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    planned = method_slabs(image, member.method, member.task, options, autocast=member.autocast, device=device)
+    return restore(planned, trace.prepared_shape, trace.oriented_shape), trace
+
+
+def _check_orientation(traces: Sequence[Trace]) -> None:
+    first = traces[0]
+    for other in traces[1:]:
+        if tuple(other.axes) != tuple(first.axes) or tuple(other.flipped) != tuple(first.flipped):
+            raise PaucisError(
+                "the runs of an ensemble must slice the scan along the same axis: predict them one by one"
+            )
+
+
+def _in_memory(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    return np.zeros(shape, dtype)
+
+
+@dataclass
+class _Result:
+    """The mask and maps of a case, filled slab by slab on its oriented grid."""
+
+    classes: int
+    trace: Trace
+    geometry: Geometry
+    options: PredictOptions
+    allocate: Allocate
+    maps: dict[str, Array] = field(default_factory=dict)
+    masks: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.dtype = np.uint8 if self.classes <= 256 else np.uint16
+        self.scores = CaseScores(self.classes, self.geometry)
+
+    def add(self, where: Slab, parts: list[Maps]) -> None:
+        """Reduces one slab of every member."""
+        probabilities = [part["probabilities"] for part in parts]
+        mean = probabilities[0] if len(parts) == 1 else torch.stack(probabilities).mean(0)
+        confidence, mask = mean.max(0)
+        spread = entropy(mean)
+        self.scores.add(mask, confidence, spread)
+        self._put(self.masks, "", where, mask, self.dtype)
+        computed = {"entropy": spread, "confidence": confidence}
+        if "mutual_information" in self.options.maps and (len(parts) > 1 or DISAGREEMENT in parts[0]):
+            computed["mutual_information"] = self._information(parts, probabilities)
+        for name, values in computed.items():
+            if name in self.options.maps:
+                self._put(self.maps, name, where, values, np.float32)
+        if "probabilities" in self.options.maps:
+            self._put(self.maps, "probabilities", where, mean, np.float16)
+        self._own(where, parts)
+
+    def finish(self) -> CasePrediction:
+        """Everything in the file's axes."""
+        masks = {name: unorient(mask, self.trace) for name, mask in self.masks.items()}
+        maps = {name: unorient(values, self.trace) for name, values in self.maps.items()}
+        return CasePrediction(masks.pop(""), maps, masks, self.scores.table(), self.scores.unit, self.geometry)
+
+    def _information(self, parts: list[Maps], probabilities: list[Tensor]) -> Tensor:
+        between = mutual_information(probabilities) if len(parts) > 1 else torch.zeros_like(probabilities[0][0])
+        views = [part[DISAGREEMENT][0] for part in parts if DISAGREEMENT in part]
+        return between + sum(views, torch.zeros_like(between)) / len(parts)
+
+    def _own(self, where: Slab, parts: list[Maps]) -> None:
+        """The method's further maps, averaged over the members that have them, and masks of its named answers."""
+        further: dict[str, list[Tensor]] = {}
+        for number, part in enumerate(parts, 1):
+            for name, values in part.items():
+                if name.startswith(MEMBER):
+                    label = name[len(MEMBER) :] if len(parts) == 1 else f"{number}-{name[len(MEMBER) :]}"
+                    self._put(self.masks, label, where, values.argmax(0), self.dtype)
+                elif name not in ("probabilities", DISAGREEMENT):
+                    further.setdefault(name, []).append(values)
+        for name, several in further.items():
+            values = torch.stack(several).mean(0)
+            name = f"method_{name}" if name in MAPS else name
+            self._put(self.maps, name, where, values[0] if values.shape[0] == 1 else values, np.float32)
+
+    def _put(self, group: dict[str, Array], name: str, where: Slab, values: Tensor, dtype: Any) -> None:
+        if name not in group:
+            shape = (*values.shape[:-3], *self.trace.oriented_shape)
+            group[name] = self.allocate(name, tuple(map(int, shape)), dtype)
+        group[name][..., where.start : where.stop, :, :] = values.cpu().numpy()

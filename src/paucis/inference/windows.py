@@ -1,0 +1,118 @@
+"""From a method to the function that predicts windows, whatever its dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paucis.batch import Task
+from paucis.errors import PaucisError
+from paucis.inference.options import PredictOptions
+from paucis.inference.sliding import ArrayLike, Maps, Shape, Slab, WindowPredict, slabs, triple
+from paucis.inference.views import with_flips
+from paucis.methods.base import Method
+
+MEMBER = "member:"
+"""Prefix of the map that holds the probabilities of one of a method's named answers."""
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+def window_predict(
+    method: Method, task: Task, options: PredictOptions, autocast: Autocast = nullcontext
+) -> WindowPredict:
+    """What ``slabs`` calls: windows (N, C, Z, Y, X) through a method of 2 or 3 dimensions, mirrored if asked.
+
+    A network that sees slices gets windows of Z = 1 as (N, C, Y, X). Gradients are off; the method's mode is left
+    as it is.
+
+    Args:
+        method: in eval mode, on its device.
+        task: of the method.
+        options: flips, and which maps are wanted.
+        autocast: makes the context that chooses the arithmetic.
+    """
+
+    def ask(windows: Tensor) -> Maps:
+        with torch.no_grad(), autocast():
+            prediction = method.predict(windows)
+        maps = {name: values.float() for name, values in prediction.additive.items()}
+        if "own" not in options.maps:
+            maps = {"probabilities": maps["probabilities"]}
+        if "members" in options.maps:
+            maps |= {f"{MEMBER}{name}": values.float() for name, values in prediction.members.items()}
+        return maps
+
+    if options.flips and task.flips:
+        ask = with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)
+    if task.ndim == 3:
+        return ask
+    return lambda windows: {name: values.unsqueeze(2) for name, values in ask(windows.squeeze(2)).items()}
+
+
+def method_slabs(
+    image: ArrayLike,
+    method: Method,
+    task: Task,
+    options: PredictOptions,
+    *,
+    autocast: Autocast = nullcontext,
+    device: torch.device | str = "cpu",
+) -> Iterator[Slab]:
+    """A method's maps of a prepared image (C, Z, Y, X), slab by slab on the planned grid."""
+    patch = triple((*(1,) * (3 - task.ndim), *task.patch))
+    return slabs(
+        image,
+        patch,
+        window_predict(method, task, options, autocast),
+        overlap=options.overlap,
+        stride=options.strides(patch, task.ndim),
+        weighting=options.weighting,
+        batch=options.windows_at_once(task.ndim),
+        device=device,
+    )
+
+
+def segment(
+    image: ArrayLike,
+    method: Method,
+    task: Task,
+    options: PredictOptions | None = None,
+    *,
+    autocast: Autocast = nullcontext,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.uint8]:
+    """Class indices (Z, Y, X) of a prepared image, on the planned grid (validation during training, for one).
+
+    Args:
+        image: (C, Z, Y, X) as ``prepare`` gives it.
+        method: in eval mode, on ``device``.
+        task: of the method.
+        options: overlap, weighting, batch, flips; no maps are kept.
+
+    Raises:
+        PaucisError: the image has other channels than the task.
+    """
+    check_channels(image, task)
+    options = options or PredictOptions(maps=())
+    mask = np.zeros(triple(image.shape[1:]), np.uint8)
+    for slab in method_slabs(image, method, task, options, autocast=autocast, device=device):
+        mask[slab.start : slab.stop] = slab.maps["probabilities"].argmax(0).byte().cpu().numpy()
+    return mask
+
+
+def check_channels(image: ArrayLike, task: Task) -> None:
+    """Raises PaucisError when an image (C, Z, Y, X) has other channels than the task."""
+    if image.shape[0] != task.channels:
+        raise PaucisError(
+            f"has {image.shape[0]} channel(s), and the run was trained on {task.channels}: give scans of the same kind"
+        )
+
+
+__all__ = ["MEMBER", "Autocast", "Shape", "check_channels", "method_slabs", "segment", "window_predict"]
