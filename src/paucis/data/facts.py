@@ -1,4 +1,4 @@
-"""What is worth knowing of each scan before training: sizes, geometry, intensities, label counts; remembered on disk."""
+"""What is worth knowing of each scan before training: sizes, geometry, intensities, label counts; remembered."""
 
 from __future__ import annotations
 
