@@ -1,1 +1,13 @@
-""""""
+"""Losses: tensors in, a scalar out."""
+
+from paucis.losses.consistency import masked_mean, squared_difference, symmetric_divergence
+from paucis.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
+
+__all__ = [
+    "cross_entropy",
+    "dice_loss",
+    "masked_mean",
+    "segmentation_loss",
+    "squared_difference",
+    "symmetric_divergence",
+]

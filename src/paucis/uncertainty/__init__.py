@@ -1,1 +1,11 @@
-""""""
+"""Uncertainty: probabilities in, maps out."""
+
+from paucis.uncertainty.entropy import (
+    confidence,
+    entropy,
+    expected_entropy,
+    mutual_information,
+    predictive_entropy,
+)
+
+__all__ = ["confidence", "entropy", "expected_entropy", "mutual_information", "predictive_entropy"]
