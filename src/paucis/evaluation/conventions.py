@@ -11,6 +11,8 @@ from paucis.registry import nearest
 State = Literal["found", "missed", "spurious", "absent"]
 """Of a class in a case: in both masks, in the reference only, in the prediction only, in neither."""
 
+STATES: tuple[State, ...] = ("found", "missed", "spurious", "absent")
+
 
 @dataclass(frozen=True)
 class Convention:
