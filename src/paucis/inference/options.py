@@ -30,10 +30,6 @@ class PredictOptions:
         choices=MAPS,
     )
 
-    def windows_at_once(self, ndim: int) -> int:
-        """Windows per batch for a network of ``ndim`` dimensions."""
-        return self.batch or (16 if ndim == 2 else 2)
-
     def strides(self, patch: tuple[int, int, int], ndim: int) -> tuple[int, int, int] | None:
         """The fixed stride along (Z, Y, X), or None when ``overlap`` holds.
 

@@ -17,7 +17,6 @@ from paucis.data.case import Geometry, Volume
 from paucis.data.plan import Plan
 from paucis.data.preparation import Trace, prepare, unorient
 from paucis.errors import PaucisError
-from paucis.inference.measures import entropy, mutual_information
 from paucis.inference.options import MAPS, PredictOptions
 from paucis.inference.restore import restore
 from paucis.inference.scores import CaseScores, ClassScore
@@ -25,6 +24,7 @@ from paucis.inference.sliding import Maps, Slab
 from paucis.inference.views import DISAGREEMENT
 from paucis.inference.windows import MEMBER, check_channels, method_slabs
 from paucis.methods.base import Method
+from paucis.uncertainty.entropy import entropy, mutual_information
 
 Array = NDArray[Any]
 Allocate = Callable[[str, tuple[int, ...], Any], Array]
@@ -40,6 +40,8 @@ class Member(Protocol):
     def task(self) -> Task: ...
     @property
     def method(self) -> Method: ...
+    @property
+    def device(self) -> torch.device: ...
     def autocast(self) -> AbstractContextManager[Any]: ...
 
 
@@ -121,9 +123,7 @@ def predict_case(
 
 def _stream(member: Member, volume: Volume, options: PredictOptions) -> tuple[Iterator[Slab], Trace]:
     image, trace = prepare(volume, member.plan)
-    parameter = next(member.method.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    planned = method_slabs(image, member.method, member.task, options, autocast=member.autocast, device=device)
+    planned = method_slabs(image, member.method, member.task, options, autocast=member.autocast, device=member.device)
     return restore(planned, trace.prepared_shape, trace.oriented_shape), trace
 
 
@@ -161,7 +161,7 @@ class _Result:
         probabilities = [part["probabilities"] for part in parts]
         mean = probabilities[0] if len(parts) == 1 else torch.stack(probabilities).mean(0)
         confidence, mask = mean.max(0)
-        spread = entropy(mean)
+        spread = entropy(mean[None], normalized=True)[0].clamp(0, 1)
         self.scores.add(mask, confidence, spread)
         self._put(self.masks, "", where, mask, self.dtype)
         computed = {"entropy": spread, "confidence": confidence}
@@ -181,7 +181,7 @@ class _Result:
         return CasePrediction(masks.pop(""), maps, masks, self.scores.table(), self.scores.unit, self.geometry)
 
     def _information(self, parts: list[Maps], probabilities: list[Tensor]) -> Tensor:
-        between = mutual_information(probabilities) if len(parts) > 1 else torch.zeros_like(probabilities[0][0])
+        between = mutual_information(torch.stack(probabilities)[:, None], normalized=True)[0]
         views = [part[DISAGREEMENT][0] for part in parts if DISAGREEMENT in part]
         return between + sum(views, torch.zeros_like(between)) / len(parts)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 Shape = tuple[int, int, int]
 Maps = dict[str, Tensor]
 WindowPredict = Callable[[Tensor], Maps]
-"""Windows (N, C, *patch) to named maps (N, k, *patch)."""
+"""Windows (N, C, *patch) to named maps (N, k, *patch); without Z where the patch is one slice."""
 
 SIGMA = 0.125  # of the Gaussian, as a share of the patch (nnU-Net, MONAI)
 FLOOR = 1e-3  # smallest weight of a voxel, so that every voxel counts (MONAI)
@@ -45,13 +45,13 @@ class Slab(NamedTuple):
 
 def slabs(
     image: ArrayLike,
-    patch: Shape,
+    patch: Sequence[int],
     predict: WindowPredict,
     *,
     overlap: float = 0.5,
-    stride: Shape | None = None,
+    stride: Sequence[int] | None = None,
     weighting: str = "gaussian",
-    batch: int = 2,
+    batch: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Slab]:
     """Predicts a volume window by window and yields its maps range by range along Z.
@@ -63,17 +63,20 @@ def slabs(
     Args:
         image: (C, Z, Y, X); only the Z range of the windows at hand is read, only windows go to the device.
         patch: window size in voxels along (Z, Y, X); Z = 1 for a network that sees slices.
-        predict: windows (N, C, *patch) to maps (N, k, *patch).
+        predict: windows (N, C, Z, Y, X) to maps (N, k, Z, Y, X); (N, C, Y, X) to (N, k, Y, X) where the patch is one
+            slice.
         overlap: share of a window that its neighbor covers too; ``stride = patch * (1 - overlap)``.
         stride: fixed strides in voxels, in place of ``overlap``.
         weighting: ``gaussian`` (center voxels count more) or ``uniform``.
-        batch: windows at once.
+        batch: windows at once; None is 16 slices or 2 windows of more.
         device: where windows are predicted and accumulated; the slabs stay there.
 
     Yields:
         Slabs in order, without gap or overlap, that cover the volume.
     """
-    size = (int(image.shape[1]), int(image.shape[2]), int(image.shape[3]))
+    size, patch = triple(image.shape[1:]), triple(patch)
+    flat = patch[0] == 1
+    batch = batch or (16 if flat else 2)
     padded = triple(max(s, p) for s, p in zip(size, patch, strict=True))
     before = triple((big - small) // 2 for big, small in zip(padded, size, strict=True))
     step = stride or triple(max(int(p * (1 - overlap)), 1) for p in patch)
@@ -82,11 +85,11 @@ def slabs(
     rolling = _Rolling(patch, padded, window_weights(patch, weighting).to(device))
     for first in range(0, len(corners), batch):
         chosen = corners[first : first + batch]
-        maps = predict(torch.from_numpy(np.stack([cut(corner) for corner in chosen])).to(device))
+        windows = torch.from_numpy(np.stack([cut(corner) for corner in chosen])).to(device)
+        maps = predict(windows.squeeze(2) if flat else windows)
         for index, corner in enumerate(chosen):
             yield from _cropped(rolling.advance(corner[0]), size, before)
-            rolling.add({name: values[index] for name, values in maps.items()}, corner)
-        del maps
+            rolling.add({name: values[index].reshape(-1, *patch) for name, values in maps.items()}, corner)
     yield from _cropped(rolling.advance(padded[0]), size, before)
 
 

@@ -7,8 +7,8 @@ from itertools import chain, combinations
 
 from torch import Tensor
 
-from paucis.inference.measures import entropy
 from paucis.inference.sliding import Maps, WindowPredict
+from paucis.uncertainty.entropy import entropy
 
 DISAGREEMENT = "view_information"
 """Name of the map that holds the mutual information between views."""
@@ -26,7 +26,7 @@ def with_flips(predict: WindowPredict, axes: Sequence[int], *, disagreement: boo
         predict: windows (N, C, *spatial) to maps (N, k, *spatial); ``probabilities`` is among them.
         axes: spatial axes along which a mirrored image is still a possible one.
         disagreement: adds the map ``view_information`` (N, 1, *spatial): mutual information between views, the
-            entropy of their mean minus the mean of their entropies, normalized as ``entropy`` is.
+            entropy of their mean minus the mean of their entropies, as a share of ln K.
 
     Returns:
         A function like ``predict``.
@@ -42,11 +42,11 @@ def with_flips(predict: WindowPredict, axes: Sequence[int], *, disagreement: boo
             for name, values in maps.items():
                 sums[name] = sums[name] + values if name in sums else values
             if disagreement:
-                spread = entropy(maps["probabilities"], 1)
+                spread = entropy(maps["probabilities"], normalized=True)
                 expected = spread if expected is None else expected + spread
         means = {name: values / len(views) for name, values in sums.items()}
         if expected is not None:
-            between = entropy(means["probabilities"], 1) - expected / len(views)
+            between = entropy(means["probabilities"], normalized=True) - expected / len(views)
             means[DISAGREEMENT] = between.clamp(min=0).unsqueeze(1)
         return means
 

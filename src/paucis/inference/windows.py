@@ -14,7 +14,7 @@ from torch import Tensor
 from paucis.batch import Task
 from paucis.errors import PaucisError
 from paucis.inference.options import PredictOptions
-from paucis.inference.sliding import ArrayLike, Maps, Shape, Slab, WindowPredict, slabs, triple
+from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs, triple
 from paucis.inference.views import with_flips
 from paucis.methods.base import Method
 
@@ -27,10 +27,9 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 def window_predict(
     method: Method, task: Task, options: PredictOptions, autocast: Autocast = nullcontext
 ) -> WindowPredict:
-    """What ``slabs`` calls: windows (N, C, Z, Y, X) through a method of 2 or 3 dimensions, mirrored if asked.
+    """What ``slabs`` calls: windows (N, C, *patch) through a method, mirrored if asked.
 
-    A network that sees slices gets windows of Z = 1 as (N, C, Y, X). Gradients are off; the method's mode is left
-    as it is.
+    Gradients are off; the method's mode is left as it is.
 
     Args:
         method: in eval mode, on its device.
@@ -50,10 +49,8 @@ def window_predict(
         return maps
 
     if options.flips and task.flips:
-        ask = with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)
-    if task.ndim == 3:
-        return ask
-    return lambda windows: {name: values.unsqueeze(2) for name, values in ask(windows.squeeze(2)).items()}
+        return with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)
+    return ask
 
 
 def method_slabs(
@@ -74,7 +71,7 @@ def method_slabs(
         overlap=options.overlap,
         stride=options.strides(patch, task.ndim),
         weighting=options.weighting,
-        batch=options.windows_at_once(task.ndim),
+        batch=options.batch,
         device=device,
     )
 
@@ -113,6 +110,3 @@ def check_channels(image: ArrayLike, task: Task) -> None:
         raise PaucisError(
             f"has {image.shape[0]} channel(s), and the run was trained on {task.channels}: give scans of the same kind"
         )
-
-
-__all__ = ["MEMBER", "Autocast", "Shape", "check_channels", "method_slabs", "segment", "window_predict"]
