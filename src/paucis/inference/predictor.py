@@ -14,8 +14,9 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.data.case import Geometry, Volume
+from paucis.data.grid import Trace, unorient
 from paucis.data.plan import Plan
-from paucis.data.preparation import Trace, prepare, unorient
+from paucis.data.preparation import prepare
 from paucis.errors import PaucisError
 from paucis.inference.options import MAPS, PredictOptions
 from paucis.inference.restore import restore
@@ -107,30 +108,40 @@ def predict_case(
     """
     options = options or PredictOptions()
     check_ensemble(members)
-    streams, traces = [], []
     for member in members:
         check_channels(volume.array, member.task)
-        stream, trace = _stream(member, volume, options)
-        streams.append(stream)
-        traces.append(trace)
-    _check_orientation(traces)
-    trace = traces[0]
+    prepared = _prepared(members, volume)
+    _check_orientation([trace for _, trace in prepared])
+    streams = [_stream(member, image, trace, options) for member, (image, trace) in zip(members, prepared, strict=True)]
+    trace = prepared[0][1]
     result = _Result(members[0].task.classes, trace, volume.geometry, options, allocate or _in_memory)
     for parts in zip(*streams, strict=True):
         result.add(parts[0], [part.maps for part in parts])
     return result.finish()
 
 
-def _stream(member: Member, volume: Volume, options: PredictOptions) -> tuple[Iterator[Slab], Trace]:
-    image, trace = prepare(volume, member.plan)
+def _prepared(members: Sequence[Member], volume: Volume) -> list[tuple[Array, Trace]]:
+    """The scan as each member's plan wants it; members with equal plans share it."""
+    done: list[tuple[Plan, tuple[Array, Trace]]] = []
+    result = []
+    for member in members:
+        found = next((ready for plan, ready in done if plan == member.plan), None)
+        if found is None:
+            found = prepare(volume, member.plan)
+            done.append((member.plan, found))
+        result.append(found)
+    return result
+
+
+def _stream(member: Member, image: Array, trace: Trace, options: PredictOptions) -> Iterator[Slab]:
     planned = method_slabs(image, member.method, member.task, options, autocast=member.autocast, device=member.device)
-    return restore(planned, trace.prepared_shape, trace.oriented_shape), trace
+    return restore(planned, trace.prepared, trace.oriented)
 
 
 def _check_orientation(traces: Sequence[Trace]) -> None:
     first = traces[0]
     for other in traces[1:]:
-        if tuple(other.axes) != tuple(first.axes) or tuple(other.flipped) != tuple(first.flipped):
+        if tuple(other.axes) != tuple(first.axes) or tuple(other.flips) != tuple(first.flips):
             raise PaucisError(
                 "the runs of an ensemble must slice the scan along the same axis: predict them one by one"
             )
@@ -202,6 +213,6 @@ class _Result:
 
     def _put(self, group: dict[str, Array], name: str, where: Slab, values: Tensor, dtype: Any) -> None:
         if name not in group:
-            shape = (*values.shape[:-3], *self.trace.oriented_shape)
+            shape = (*values.shape[:-3], *self.trace.oriented)
             group[name] = self.allocate(name, tuple(map(int, shape)), dtype)
         group[name][..., where.start : where.stop, :, :] = values.cpu().numpy()

@@ -15,14 +15,14 @@ class ClassScore(NamedTuple):
     """What was predicted of one class in one case.
 
     Attributes:
-        index: of the class.
+        label: index of the class.
         voxels: predicted as this class.
         volume: in mL, or in pixels where the file carries no lengths.
         confidence: mean over the predicted region of the largest probability; NaN when the region is empty.
         entropy: mean over the predicted region of the entropy in [0, 1]; NaN when the region is empty.
     """
 
-    index: int
+    label: int
     voxels: int
     volume: float
     confidence: float
