@@ -1,3 +1,34 @@
-"""Segment medical images from few labels, know where the model is unsure, and choose which scan to label next."""
+"""Segment medical images from few labels, know where the model is unsure, and choose which scan to label next.
+
+``paucis.train``, ``paucis.predict``, ``paucis.evaluate`` and ``paucis.check`` do what the commands of the same names
+do. They are imported on first use, so that ``import paucis`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from paucis.workflows.check import check_dataset as check
+    from paucis.workflows.evaluate import evaluate
+    from paucis.workflows.predict import predict
+    from paucis.workflows.train import train
+
+__all__ = ["check", "evaluate", "predict", "train"]
+
+_LAZY = {
+    "check": ("paucis.workflows.check", "check_dataset"),
+    "evaluate": ("paucis.workflows.evaluate", "evaluate"),
+    "predict": ("paucis.workflows.predict", "predict"),
+    "train": ("paucis.workflows.train", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'paucis' has no attribute '{name}'")

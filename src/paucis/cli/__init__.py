@@ -1,0 +1,60 @@
+"""The command line: commands and their help. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs ``paucis``; leaves with 0, 2 after a mistake that one line explains, 130 after Ctrl-C."""
+    from paucis.cli.app import app
+    from paucis.errors import PaucisError
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False)
+    except PaucisError as error:
+        _fail(str(error), debug)
+    except KeyboardInterrupt:
+        _stopped()
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave(1)
+    except OSError as error:
+        if debug:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", debug)
+    except Exception as error:  # typer carries click under one name or another: its errors are known by their form
+        if type(error).__name__ == "Abort":
+            _stopped()
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(_usage(error), debug)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        raise  # noqa: PLE0704  (called while an exception is handled)
+    sys.stderr.write(f"paucis: {' '.join(message.split())}\n")
+    _leave(2)
+
+
+def _usage(error: object) -> str:
+    message = getattr(error, "format_message", lambda: str(error))()
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "paucis"
+    return f"{message.rstrip('.')} (`{command} --help` tells more)"
+
+
+def _stopped() -> None:
+    sys.stderr.write("stopped\n")
+    _leave(130)
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.exit(code)

@@ -1,0 +1,217 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(
+    name="paucis",
+    help="Segment medical images from few labels, know where the model is unsure, and choose which scan to label next.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Overrides = Annotated[
+    Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Options by dotted name, such as train.steps=300.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+) -> None:
+    if version:
+        from paucis import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder of scans.")],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a folder of scans holds, and every problem with its remedy."""
+    from paucis.cli import render
+    from paucis.options import build, parse_overrides
+    from paucis.data.options import DataOptions
+    from paucis.errors import PaucisError
+    from paucis.workflows.check import check_dataset
+
+    values = parse_overrides(overrides or [])
+    wrong = [key for key in values if not key.startswith("data.")]
+    if wrong:
+        raise PaucisError(f"unknown option '{wrong[0]}': check takes data.* options only")
+    data = build(DataOptions, {key.removeprefix("data."): value for key, value in values.items()}, "data.")
+    with render.progress() as progress:
+        report = check_dataset(dataset, group=data.group, home=data.cache, progress=progress)
+    render.out(json.dumps(report.as_dict(), indent=2) if as_json else render.report(report))
+    raise typer.Exit(2 if report.errors else 0)
+
+
+@app.command()
+def train(
+    dataset: Annotated[Optional[str], typer.Argument(help="Folder of scans; may be left out with --resume.")] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = ...,  # type: ignore[assignment]
+    method: Annotated[Optional[str], typer.Option(help="`paucis methods` lists all. [default: supervised]")] = None,
+    labels: Annotated[
+        Optional[str], typer.Option(help="Labeled cases (or groups): a count, a percentage (10%), or a list file.")
+    ] = None,
+    plug: Annotated[Optional[list[str]], typer.Option(help="Plug-in to carry; may be repeated.")] = None,
+    init: Annotated[Optional[Path], typer.Option(help="Run folder or weights file to start the network from.")] = None,
+    recipe: Annotated[Optional[str], typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train a method on a dataset, of which few cases are labeled."""
+    from paucis.cli import render
+    from paucis.options import parse_overrides
+    from paucis.workflows.train import Hooks
+    from paucis.workflows.train import train as run
+
+    given = list(overrides or [])
+    if dataset is not None and "=" in dataset and not Path(dataset).exists():
+        given, dataset = [dataset, *given], None
+    with render.follow() as screen:
+        trained = run(
+            dataset,
+            out=out,
+            method=method,
+            labels=labels,
+            plugs=tuple(plug or ()),
+            init=init,
+            recipe=recipe,
+            resume=resume,
+            options=parse_overrides(given),
+            hooks=Hooks(screen.tell, screen.progress, screen.report),
+        )
+    render.out(render.trained(trained))
+    if not trained.finished:
+        raise typer.Exit(130)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    scans: Annotated[Path, typer.Argument(help="A scan, or a folder of scans.")],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the masks and maps.")] = ...,  # type: ignore[assignment]
+    also: Annotated[Optional[list[Path]], typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[Optional[str], typer.Option(help="best or last. [default: best where validated]")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")] = False,
+) -> None:
+    """Write the masks of scans on their own grid, with uncertainty maps and a table of structures."""
+    from paucis.cli import render
+    from paucis.options import parse_overrides
+    from paucis.workflows.predict import predict as work
+
+    with render.follow() as screen:
+        done = work(
+            run,
+            scans,
+            out=out,
+            also=tuple(also or ()),
+            options=parse_overrides(overrides or []),
+            device=device,
+            weights=weights,
+            save_probabilities=probabilities,
+            progress=lambda done, total: screen.progress("predicting", done, total),
+        )
+    render.out(render.predicted(done))
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
+    labels: Annotated[Path, typer.Argument(help="Folder of reference masks, a dataset, or one mask.")],
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="[default: PREDICTIONS/evaluation]")] = None,
+    convention: Annotated[str, typer.Option(help="Empty masks and units: strict or literature.")] = "strict",
+    tolerance: Annotated[float, typer.Option(help="Tolerance of surface Dice in mm (pixels for pictures).")] = 1.0,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare masks with references: tables with intervals, and pictures of the worst, median and best case."""
+    from paucis.cli import render
+    from paucis.workflows.evaluate import evaluate as work
+
+    with render.follow() as screen:
+        result = work(
+            predictions,
+            labels,
+            out=out,
+            convention=convention,
+            tolerance_mm=tolerance,
+            partial=partial,
+            progress=lambda done, total: screen.progress("comparing", done, total),
+        )
+    render.out(json.dumps(result.as_dict(), indent=2) if as_json else render.evaluated(result))
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write, an MSD-style dataset.")],
+    cases: Annotated[int, typer.Option(min=1, help="Training cases.")] = 24,
+    labeled: Annotated[int, typer.Option(min=0, help="How many of them are labeled.")] = 8,
+    test: Annotated[int, typer.Option(min=0, help="Further labeled cases in imagesTs and labelsTs.")] = 6,
+    size: Annotated[int, typer.Option(min=16, help="Voxels along the longest axis.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the anatomy.")] = 0,
+) -> None:
+    """Write a made-up dataset to try things on: organs with texture, bias field and blurred boundaries."""
+    from paucis.cli import render
+    from paucis.workflows.phantom import write_phantoms
+
+    with render.follow() as screen:
+        write_phantoms(
+            out, cases, labeled, test, size, seed, lambda done, total: screen.progress("making phantoms", done, total)
+        )
+    render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
+
+
+def _list(kind: str, as_json: bool) -> None:
+    from paucis.cli import render
+    from paucis.workflows.catalog import entries
+
+    found: list[dict[str, Any]] = entries(kind)
+    render.out(json.dumps(found, indent=2) if as_json else render.entries(found))
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods with every option, its meaning and default."""
+    _list("methods", as_json)
+
+
+@app.command()
+def networks(as_json: Json = False) -> None:
+    """List the networks with every option, its meaning and default."""
+    _list("networks", as_json)
+
+
+@app.command()
+def plugins(as_json: Json = False) -> None:
+    """List the plug-ins with every option, its meaning and default."""
+    _list("plugins", as_json)
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the recipes with what they set."""
+    _list("recipes", as_json)
+
+
+@app.command()
+def settings(as_json: Json = False) -> None:
+    """List the options of every training that belong to no method: data, augment, train, optimizer ..."""
+    _list("settings", as_json)

@@ -1,0 +1,162 @@
+"""What a person sees: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+
+def out(text: str | Table) -> None:
+    """Prints a result."""
+    if isinstance(text, str):
+        sys.stdout.write(text + "\n")
+    else:
+        Console(width=None if sys.stdout.isatty() else 140).print(text)
+
+
+class Screen:
+    """Progress of a long piece of work: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.tasks: dict[str, Any] = {}
+        self.said = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        """Says one line at once."""
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Shows how far something is."""
+        self._show(what, done, total, "")
+
+    def report(self, state: dict[str, Any]) -> None:
+        """Shows how far a training is."""
+        notes = [f"{state['speed']:.2f} steps/s", f"{_clock(state['left'])} left"]
+        if state["dice"] is not None:
+            notes.insert(0, f"Dice {100 * state['dice']:.1f}")
+        if state["loss"] is not None:
+            notes.insert(0, f"loss {state['loss']:.3f}")
+        self._show(state["stage"], state["step"], state["total"], ", ".join(notes))
+
+    def _show(self, what: str, done: int, total: int, note: str) -> None:
+        if self.console.is_terminal:
+            if what not in self.tasks:
+                self.tasks[what] = self.bar.add_task(what, total=total, note=note)
+            self.bar.update(self.tasks[what], completed=done, total=total, note=note)
+        elif done == total or time.monotonic() - self.said > 20:
+            self.said = time.monotonic()
+            self.console.print(f"{what} {done}/{total} {note}".rstrip(), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def follow() -> Iterator[Screen]:
+    """A screen for the time of the block; the log's warnings appear on it, one line each."""
+    import logging
+
+    screen = Screen()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            screen.tell(f"{record.levelname.lower()}: {record.getMessage()}")
+
+    handler = Handler(logging.WARNING)
+    logger = logging.getLogger("paucis")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        with screen.bar:
+            yield screen
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """A bare counter for the time of the block, on a terminal only."""
+    with follow() as screen:
+        yield lambda done, total: screen.progress("reading scans", done, total) if screen.console.is_terminal else None
+
+
+def entries(found: list[dict[str, Any]]) -> str:
+    """Names, summaries and options as text."""
+    lines = []
+    for entry in found:
+        lines.append(f"{entry['name']}: {entry['summary']}" if entry["summary"] else entry["name"])
+        for item in entry["options"]:
+            meaning = f"  {item['meaning']}" if item["meaning"] else ""
+            choices = f" ({', '.join(map(str, item['choices']))})" if item["choices"] else ""
+            lines.append(f"    {item['name']} = {_value(item['default'])}{meaning}{choices}")
+    return "\n".join(lines) if lines else "none yet"
+
+
+def report(found: Any) -> str:
+    """What ``check`` found, as text."""
+    content = found.as_dict()
+    problems = content.pop("problems")
+    lines = [f"{name.replace('_', ' ')}: {_value(value)}" for name, value in content.items()]
+    for problem in problems:
+        lines.append(f"{problem['level']}: {problem['file']}: {problem['message']}: {problem['remedy']}")
+    if not problems:
+        lines.append("no problems")
+    return "\n".join(lines)
+
+
+def trained(result: Any) -> str:
+    """What a training left."""
+    lines = []
+    for name, stage in result.results.items():
+        best = stage["best"]
+        if best:
+            lines.append(f"{name}: best validation Dice {100 * best['dice']:.2f} at step {best['step']} of {stage['steps']}")
+        else:
+            lines.append(f"{name}: {stage['steps']} steps, no validation cases")
+    if not result.finished:
+        lines.append(f"stopped and saved; go on with: paucis train --resume --out {result.folder}")
+    lines.append(f"run: {result.folder}")
+    return "\n".join(lines)
+
+
+def predicted(result: Any) -> str:
+    """What a prediction left."""
+    return f"{len(result.cases)} case(s); masks: {result.out}; maps: {result.out / 'maps'}; table: {result.out / 'cases.csv'}"
+
+
+def evaluated(result: Any) -> Table:
+    """The summary of an evaluation."""
+    raise NotImplementedError
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_value(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value)) if all(isinstance(v, int) for v in value) and value else ", ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

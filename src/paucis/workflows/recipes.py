@@ -1,0 +1,69 @@
+"""Recipes: rows of the papers' tables (and small runs of our own) as YAML files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paucis.errors import PaucisError
+from paucis.registry import nearest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe.
+
+    Attributes:
+        name: its name.
+        description: one line.
+        values: dotted key to value, as on the command line.
+        plugs: plug-ins it carries.
+    """
+
+    name: str
+    description: str
+    values: dict[str, Any]
+    plugs: tuple[str, ...] = ()
+
+
+def shipped() -> list[Recipe]:
+    """All recipes in the package, by name."""
+    folder = resources.files("paucis") / "recipes"
+    files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return [_read(name.removesuffix(".yaml"), (folder / name).read_text()) for name in files]
+
+
+def find(name: str) -> Recipe:
+    """A shipped recipe by name, or one in a file.
+
+    Raises:
+        PaucisError: no such recipe, or the file is not one.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise PaucisError(f"{path}: no such recipe file")
+        return _read(path.stem, path.read_text())
+    recipes = {recipe.name: recipe for recipe in shipped()}
+    if name not in recipes:
+        raise PaucisError(f"unknown recipe '{name}'{nearest(name, list(recipes))} (`paucis recipes` lists all)")
+    return recipes[name]
+
+
+def _read(name: str, text: str) -> Recipe:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PaucisError(f"recipe '{name}' is not YAML: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("options", {}), dict):
+        raise PaucisError(f"recipe '{name}' must hold 'description' and 'options' (dotted key: value)")
+    unknown = set(content) - {"description", "options", "plugs"}
+    if unknown:
+        raise PaucisError(f"recipe '{name}' holds unknown entries: {', '.join(sorted(unknown))}")
+    return Recipe(
+        name, content.get("description", ""), dict(content.get("options", {})), tuple(content.get("plugs", ()))
+    )

@@ -1,0 +1,278 @@
+"""From a folder of scans and a few labels to a trained run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paucis.batch import Task
+from paucis.data.cache import Cache
+from paucis.data.cache import home as cache_home
+from paucis.data.checks import Problem, check
+from paucis.data.facts import gather
+from paucis.data.layouts import recognize
+from paucis.data.plan import Plan, make_plan
+from paucis.data.split import Roles, Split, apply_split, make_split
+from paucis.engine import devices
+from paucis.engine.callbacks import Interrupted
+from paucis.engine.config import Config, resolve
+from paucis.engine.files import write_json
+from paucis.engine.fit import Material, fit
+from paucis.engine.runs import RunFolder, method_options
+from paucis.errors import PaucisError
+from paucis.methods.base import METHODS, Setting
+from paucis.networks.base import NETWORKS
+from paucis.workflows.recipes import Recipe, find
+
+Tell = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left.
+
+    Attributes:
+        folder: the run folder.
+        finished: False when it was stopped; ``--resume`` goes on.
+        results: per stage, the best validation Dice and its step.
+    """
+
+    folder: Path
+    finished: bool
+    results: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a caller follows a training; all may stay None."""
+
+    tell: Tell | None = None
+    progress: Progress | None = None
+    report: Callable[[dict[str, Any]], None] | None = None
+
+
+CHANGEABLE = ("train.steps", "train.workers", "train.devices", "train.log_every", "checkpoint.every", "validation.every", "device")
+"""What may be changed when a run goes on: more steps stretch its schedules from there."""
+
+
+def train(
+    dataset: str | Path | None = None,
+    *,
+    out: str | Path,
+    method: str | None = None,
+    network: str | None = None,
+    labels: str | int | None = None,
+    plugs: tuple[str, ...] = (),
+    init: str | Path | None = None,
+    recipe: str | None = None,
+    resume: bool = False,
+    options: Mapping[str, Any] | None = None,
+    hooks: Hooks | None = None,
+) -> Trained:
+    """Trains a method on a dataset.
+
+    Args:
+        dataset: folder of the dataset; may be left out with ``resume``.
+        out: the run folder; must not hold a run unless ``resume``.
+        method: registry name; ``supervised`` when neither this nor a recipe says otherwise.
+        network: registry name.
+        labels: how many cases (or groups) count as labeled: a count, ``"10%"``, or a list file; None for all.
+        plugs: plug-ins to carry.
+        init: run folder or weights file to start the network from.
+        recipe: name or file of a recipe.
+        resume: go on with the run in ``out``.
+        options: dotted key to value, such as ``{"train.steps": 300}``.
+        hooks: how to follow along.
+
+    Raises:
+        PaucisError: anything the user can mend, in one line.
+    """
+    hooks, folder = hooks or Hooks(), RunFolder(out)
+    asked = {"method": method, "network": network, "labels": labels, "init": init, **(options or {})}
+    values = {name: value for name, value in asked.items() if value is not None}
+    if resume and folder.config_file.is_file():
+        config = _resumed(folder, dataset, values, plugs, recipe)
+    else:
+        config = _fresh(folder, dataset, values, plugs, recipe)
+    devices.resolve(config.device)
+    first = devices.rank() == 0
+    if first:
+        material, plan, roles = _prepare(folder, config, hooks)
+        folder.state(prepared=True)
+    else:
+        material, plan, roles = _join(folder, config)
+    try:
+        _fit(folder, config, plan, material, hooks)
+        finished = True
+    except Interrupted:
+        finished = False
+    return Trained(folder.path, finished, folder.state().get("results", {}))
+
+
+def _fresh(
+    folder: RunFolder, dataset: str | Path | None, values: dict[str, Any], plugs: tuple[str, ...], recipe: str | None
+) -> Config:
+    source: Recipe | None = find(recipe) if recipe else None
+    if dataset is None:
+        raise PaucisError("which dataset? give the folder of scans: paucis train DATASET --out RUN")
+    if devices.rank() == 0 and folder.path.exists() and any(folder.path.iterdir() if folder.path.is_dir() else [1]):
+        if folder.config_file.is_file():
+            raise PaucisError(f"{folder.path}: holds a run already: go on with --resume, or choose another --out")
+        raise PaucisError(f"{folder.path}: is not empty and not a run: choose another --out")
+    if source is not None:
+        plugs = plugs or source.plugs
+        values = {**source.values, **values}
+    return resolve(Path(dataset).absolute(), values, plugs, recipe)
+
+
+def _resumed(
+    folder: RunFolder, dataset: str | Path | None, values: dict[str, Any], plugs: tuple[str, ...], recipe: str | None
+) -> Config:
+    folder.require()
+    config = folder.config()
+    source = config.dataset if dataset is None else str(Path(dataset).absolute())
+    asked = {**(find(recipe).values if recipe else {}), **values}
+    changed = resolve(source, {**config.given, **asked}, plugs or tuple(config.plugs), config.recipe)
+    for key, value in asked.items():
+        if key not in CHANGEABLE and str(config.given.get(key)) != str(value) and _differs(config, changed, key):
+            raise PaucisError(
+                f"{folder.path}: '{key}' cannot change when a run goes on (only {', '.join(CHANGEABLE)} can): "
+                "start a new run with another --out"
+            )
+    return changed
+
+
+def _differs(old: Config, new: Config, key: str) -> bool:
+    head, _, rest = key.partition(".")
+    before, after = old.as_dict(), new.as_dict()
+    if not rest:
+        return bool(before[head] != after[head])
+    holder = f"{head}_options" if head in ("method", "network") else head
+    return str(before.get(holder)) != str(after.get(holder))
+
+
+def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan, Roles]:
+    """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
+    started = time.perf_counter()
+    dataset = recognize(Path(config.dataset), config.data.group)
+    split = folder.split() if folder.split_file.is_file() else make_split(dataset, config.data, config.labels, config.seed)
+    roles = apply_split(dataset, split)
+    method = METHODS.get(config.method)
+    used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
+    store = cache_home(config.data.cache)
+    workers = devices.cores() if config.train.workers is None else config.train.workers
+    facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"))
+    problems = [*problems, *check(dataset_of(dataset, used), facts)]
+    _refuse(problems, hooks)
+    if folder.plan_file.is_file():
+        plan = folder.plan()
+    else:
+        plan = fitted(make_plan(dataset, {case.name: facts[case.name] for case in used}, config.data), config)
+    task = plan.task()
+    _check_setting(config, task, plan, roles)
+    cache = Cache(store, plan)
+    if hooks.tell:
+        hooks.tell(_summary(config, plan, roles, split, cache.estimate([facts[case.name] for case in used])))
+    cache.ensure(used, facts, workers, _progress(hooks, "preparing scans"))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    plan.save(folder.plan_file)
+    split.save(folder.split_file)
+    folder.write_environment()
+    write_json(folder.config_file, config.as_dict())
+    folder.state(preparation_seconds=round(time.perf_counter() - started, 1))
+    return _material(cache, roles, facts, method.uses_unlabeled), plan, roles
+
+
+def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan, Roles]:
+    """A further process waits until the first has prepared, then reads what it wrote."""
+    while not (folder.config_file.is_file() and folder.state().get("prepared")):
+        time.sleep(0.2)
+    dataset = recognize(Path(config.dataset), config.data.group)
+    roles, plan = apply_split(dataset, folder.split()), folder.plan()
+    uses_unlabeled = METHODS.get(config.method).uses_unlabeled
+    used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])
+    store = cache_home(config.data.cache)
+    facts, _ = gather(used, store, 0, None)
+    return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan, roles
+
+
+def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabeled: bool) -> Material:
+    def opened(cases: Any) -> list[Any]:
+        return [cache.open(case, facts[case.name]) for case in cases]
+
+    return Material(opened(roles.labeled), opened(roles.unlabeled) if uses_unlabeled else [], opened(roles.val))
+
+
+def _fit(folder: RunFolder, config: Config, plan: Plan, material: Material, hooks: Hooks) -> None:
+    batch_size = config.train.batch_size or plan.batch_size
+    fit(folder, config, plan.task(), plan.classes, material, batch_size, hooks.report)
+
+
+def fitted(plan: Plan, config: Config) -> Plan:
+    """The plan with its patch rounded up to what the configured network can take."""
+    task = plan.task()
+    kind = NETWORKS.get(config.network)
+    import torch
+
+    from paucis.engine.runs import _offline, _tuples
+
+    with torch.device("meta"):
+        network = kind(task, kind.Options(**_tuples(_offline(config).network_options)))
+    multiple = network.multiple
+    patch = tuple(-(-size // step) * step for size, step in zip(task.patch, multiple, strict=True))
+    return dataclasses.replace(plan, patch=patch)
+
+
+def _check_setting(config: Config, task: Task, plan: Plan, roles: Roles) -> None:
+    batch = config.train.batch_size or plan.batch_size
+    setting = Setting(
+        task=task,
+        labeled=len(roles.labeled),
+        unlabeled=len(roles.unlabeled),
+        batch_size=batch,
+        unlabeled_batch_size=config.train.unlabeled_batch_size or batch,
+        network=config.network,
+    )
+    problems = METHODS.get(config.method).check(setting, method_options(config))
+    if problems:
+        raise PaucisError("; ".join(problems))
+
+
+def dataset_of(dataset: Any, cases: list[Any]) -> Any:
+    """The dataset with ``cases`` only: labels that a role forbids to look at are not in it."""
+    return dataclasses.replace(dataset, cases=tuple(cases))
+
+
+def _refuse(problems: list[Problem], hooks: Hooks) -> None:
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more: `paucis check DATASET` lists all)" if len(errors) > 1 else ""
+        raise PaucisError(f"{errors[0].file}: {errors[0].message}: {errors[0].remedy}{more}")
+    if hooks.tell:
+        for problem in problems:
+            hooks.tell(f"warning: {problem.file}: {problem.message}")
+
+
+def _progress(hooks: Hooks, what: str) -> Callable[[int, int], None] | None:
+    if hooks.progress is None:
+        return None
+    progress = hooks.progress
+    return lambda done, total: progress(what, done, total)
+
+
+def _summary(config: Config, plan: Plan, roles: Roles, split: Split, size: int) -> str:
+    parts = [
+        f"{len(roles.labeled)} labeled, {len(roles.unlabeled)} unlabeled, {len(roles.val)} validation, "
+        f"{len(roles.test)} test cases",
+        f"{plan.ndim}D, patch {'x'.join(map(str, plan.patch))}, batch {config.train.batch_size or plan.batch_size}",
+        f"cache {size / 2**20:.0f} MiB",
+    ]
+    if not roles.val:
+        parts.append("no case is left for validation: the last weights count as the best")
+    return "; ".join(parts)
