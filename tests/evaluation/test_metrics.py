@@ -7,10 +7,10 @@ from pathlib import Path
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+from tests.evaluation.phantoms import cube, labels
 
 from paucis.errors import PaucisError
 from paucis.evaluation.metrics import DISTANCES, METRICS, case_metrics
-from tests.evaluation.phantoms import cube, labels
 
 CLASSES = ("background", "liver", "spleen")
 SHAPE, SPACING = (8, 24, 20), (5.0, 1.5, 1.2)

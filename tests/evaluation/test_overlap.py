@@ -5,10 +5,10 @@ import math
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+from tests.evaluation.phantoms import labels
 
 from paucis.evaluation import overlap as module
 from paucis.evaluation.overlap import Overlap, overlaps
-from tests.evaluation.phantoms import labels
 
 
 @pytest.mark.parametrize("shape", [(40, 31), (9, 30, 21)])

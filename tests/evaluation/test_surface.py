@@ -3,9 +3,9 @@ from __future__ import annotations
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+from tests.evaluation.phantoms import blob, cube
 
 from paucis.evaluation.surface import diagonal, surface, surface_distances
-from tests.evaluation.phantoms import blob, cube
 
 SHAPES = [
     ((41, 30), (1.0, 1.0)),

@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             f"{path} cannot be written: {error.strerror or error}; free some space or choose another folder"
         ) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
 
 
 def markdown(summary: Summary, notes: Sequence[str] = ()) -> str:

@@ -1,0 +1,139 @@
+"""What of a case is worth showing: its most wrong slice, upright, cut to the part that matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paucis.data.case import Geometry
+from paucis.data.grid import Trace, orient, trace_of
+
+RIGHT, EXTRA, MISSED, CONFUSED, UNKNOWN = 1, 2, 3, 4, 5
+"""Kinds of pixels: true positive, false positive, false negative, another class than the reference's, not counted."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One case to show.
+
+    Attributes:
+        title: what stands above its row.
+        prediction: class indices (Z, Y, X).
+        reference: class indices (Z, Y, X); ``ignore`` where nothing is known.
+        geometry: of the masks.
+        image: (C, Z, Y, X), or None.
+        uncertainty: (Z, Y, X), or None.
+        ignore: value of the reference that marks unknown voxels.
+    """
+
+    title: str
+    prediction: NDArray[np.integer]
+    reference: NDArray[np.integer]
+    geometry: Geometry
+    image: NDArray[Any] | None = None
+    uncertainty: NDArray[Any] | None = None
+    ignore: int = 255
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Pictures of one size (Y, X).
+
+    Attributes:
+        kinds: kind of each pixel, 0 where prediction and reference are background.
+        image: gray (Y, X) or color (Y, X, 3), both in [0, 1], or None.
+        uncertainty: (Y, X), or None.
+        aspect: height of a pixel over its width.
+        index: number of the slice along the scan's slice axis, as stored.
+        count: slices of the scan.
+    """
+
+    kinds: NDArray[np.uint8]
+    image: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None
+    aspect: float
+    index: int
+    count: int
+
+
+def worst_slice(panel: Panel) -> Slice:
+    """The slice with the most wrong voxels, or with the largest object where nothing is wrong.
+
+    Slices run along the scan's coarsest axis and stand upright (anterior or superior on top) where the file says how
+    it lies. Images or maps of another size than the masks are left out.
+    """
+    shape = panel.reference.shape
+    turn = trace_of(panel.geometry, shape, slice_axis=0)
+    kinds = orient(_kinds(panel.prediction, panel.reference, panel.ignore), turn)
+    wrong = ((kinds == EXTRA) | (kinds == MISSED) | (kinds == CONFUSED)).sum(axis=(1, 2))
+    chosen = int(np.argmax(wrong if wrong.any() else (kinds == RIGHT).sum(axis=(1, 2))))
+    upside = _rows_point_up(turn)
+    spacing = [panel.geometry.spacing[axis] for axis in turn.axes] if panel.geometry.physical else [1.0] * 3
+    part = _part(kinds[chosen][::upside], spacing[1] / spacing[2])
+
+    def cut(array: NDArray[Any] | None) -> NDArray[Any] | None:
+        if array is None or array.shape[-3:] != shape:
+            return None
+        picture: NDArray[Any] = orient(array, turn)[..., chosen, ::upside, :][..., part[0], part[1]]
+        return picture
+
+    uncertainty = cut(panel.uncertainty)
+    return Slice(
+        kinds=kinds[chosen][::upside][part],
+        image=_shown(cut(panel.image)),
+        uncertainty=None if uncertainty is None else np.nan_to_num(uncertainty.astype(np.float32)),
+        aspect=spacing[1] / spacing[2],
+        index=len(kinds) - 1 - chosen if 0 in turn.flips else chosen,
+        count=len(kinds),
+    )
+
+
+def _kinds(prediction: NDArray[np.integer], reference: NDArray[np.integer], ignore: int) -> NDArray[np.uint8]:
+    kinds = np.zeros(reference.shape, dtype=np.uint8)
+    kinds[(prediction > 0) & (reference == 0)] = EXTRA
+    kinds[(prediction == 0) & (reference > 0)] = MISSED
+    kinds[(prediction > 0) & (reference > 0) & (prediction != reference)] = CONFUSED
+    kinds[(prediction > 0) & (prediction == reference)] = RIGHT
+    kinds[reference == ignore] = UNKNOWN
+    return kinds
+
+
+def _rows_point_up(turn: Trace) -> int:
+    """-1 where rows run towards the head, which belongs on top: coronal and sagittal slices."""
+    if not turn.geometry.physical or turn.geometry.dims == 2:
+        return 1
+    head = trace_of(turn.geometry, turn.shape).axes[0]
+    return -1 if turn.axes[1] == head else 1
+
+
+def _part(kinds: NDArray[np.uint8], aspect: float) -> tuple[slice, slice]:
+    """The square around the object with as much again around it; everything where nothing is gained."""
+    rows, columns = np.nonzero((kinds > 0) & (kinds != UNKNOWN))
+    if not len(rows):
+        return slice(None), slice(None)
+    tall, wide = (float(np.ptp(rows)) + 1) * aspect, float(np.ptp(columns)) + 1
+    side = 1.8 * max(tall, wide, 16.0)
+    return _window(rows, side / aspect, kinds.shape[0]), _window(columns, side, kinds.shape[1])
+
+
+def _window(positions: NDArray[np.intp], size: float, limit: int) -> slice:
+    if size > 0.8 * limit:
+        return slice(0, limit)
+    start = round((int(positions.min()) + int(positions.max()) + 1 - size) / 2)
+    start = max(0, min(start, limit - round(size)))
+    return slice(start, start + round(size))
+
+
+def _shown(image: NDArray[Any] | None) -> NDArray[np.float32] | None:
+    """(C, Y, X) as a picture in [0, 1]: color where there are three bytes, else the first channel, windowed."""
+    if image is None:
+        return None
+    if image.shape[0] == 3 and image.dtype == np.uint8:
+        return (np.moveaxis(image, 0, -1) / 255).astype(np.float32)
+    gray = np.nan_to_num(image[0].astype(np.float64))
+    low, high = np.percentile(gray, (0.5, 99.5))
+    shown: NDArray[np.float32] = np.clip((gray - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    return shown
