@@ -164,7 +164,6 @@ class _Result:
     masks: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.dtype = np.uint8 if self.classes <= 256 else np.uint16
         self.scores = CaseScores(self.classes, self.geometry)
 
     def add(self, where: Slab, parts: list[Maps]) -> None:
@@ -174,7 +173,7 @@ class _Result:
         confidence, mask = mean.max(0)
         spread = entropy(mean[None], normalized=True)[0].clamp(0, 1)
         self.scores.add(mask, confidence, spread)
-        self._put(self.masks, "", where, mask, self.dtype)
+        self._put(self.masks, "", where, mask, np.uint8)
         computed = {"entropy": spread, "confidence": confidence}
         if "mutual_information" in self.options.maps and (len(parts) > 1 or DISAGREEMENT in parts[0]):
             computed["mutual_information"] = self._information(parts, probabilities)
@@ -203,7 +202,7 @@ class _Result:
             for name, values in part.items():
                 if name.startswith(MEMBER):
                     label = name[len(MEMBER) :] if len(parts) == 1 else f"{number}-{name[len(MEMBER) :]}"
-                    self._put(self.masks, label, where, values.argmax(0), self.dtype)
+                    self._put(self.masks, label, where, values.argmax(0), np.uint8)
                 elif name not in ("probabilities", DISAGREEMENT):
                     further.setdefault(name, []).append(values)
         for name, several in further.items():

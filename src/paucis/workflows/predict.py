@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,8 @@ from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import CasePrediction, check_ensemble, predict_case
 from paucis.options import build
 
-Progress = Callable[[int, int, str], None]
-"""Called with (cases done, cases in all, name of the case that starts)."""
+Progress = Callable[[int, int], None]
+"""Called with (cases done, cases in all)."""
 
 SHOWN = 3  # failed scans named in the last message; the manifest names all
 
@@ -42,7 +40,7 @@ class Predictions:
         table: its ``cases.csv``.
         masks: mask file of each case by name.
         maps: map files of each case, by case and map name.
-        failed: reason of each scan that could not be predicted, by name.
+        failed: why each of the other scans could not be predicted, by name.
     """
 
     out: Path
@@ -51,6 +49,11 @@ class Predictions:
     masks: dict[str, Path] = field(default_factory=dict)
     maps: dict[str, dict[str, Path]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the finished cases."""
+        return tuple(self.masks)
 
 
 def predict(
@@ -61,6 +64,7 @@ def predict(
     also: Sequence[str | Path] = (),
     options: PredictOptions | Mapping[str, Any] | None = None,
     device: str = "auto",
+    weights: str | None = None,
     save_probabilities: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
@@ -75,52 +79,51 @@ def predict(
         scans: a file or a folder.
         out: folder for the predictions; made when missing.
         also: further runs, which make an ensemble with the first.
-        options: ``PredictOptions``, or their values by name (``{"overlap": "0.25"}``).
+        options: ``PredictOptions``, or their values by dotted name (``{"predict.overlap": "0.25"}``).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        weights: ``best`` or ``last``; None takes the best where validation chose one.
         save_probabilities: also writes one map of probabilities per class.
-        progress: told of every case before it starts, and once at the end.
+        progress: told before the first case and after each.
 
     Raises:
         PaucisError: no scans, not a run folder, runs that do not fit together, a device that is not there, or an
             output that cannot be written; also, when all other scans are done, scans that could not be predicted.
     """
     chosen = _options(options, save_probabilities)
-    cases = find_scans(Path(scans))
-    if not cases:
-        raise PaucisError(f"{scans}: holds no scans that can be read")
-    _check_names(cases, Path(scans))
-    _check_inputs(cases, Path(out))
-    members = [open_run(Path(folder), device) for folder in (run, *also)]
+    members = [open_run(folder, device, weights) for folder in (run, *also)]
     check_ensemble(members)
+    cases = find_scans(Path(scans), members[0].task.channels)
+    _check_out(cases, Path(out))
+    tell = progress or (lambda done, total: None)
     writer = _Writer(Path(out), members, [str(folder) for folder in (run, *also)])
     try:
-        for number, case in enumerate(cases):
-            if progress:
-                progress(number, len(cases), case.name)
+        tell(0, len(cases))
+        for number, case in enumerate(cases, 1):
             _one(case, members, chosen, writer)
+            tell(number, len(cases))
     finally:
         writer.close()
-    if progress:
-        progress(len(cases), len(cases), "")
     _report(writer.result, len(cases))
     return writer.result
 
 
 def _options(options: PredictOptions | Mapping[str, Any] | None, save_probabilities: bool) -> PredictOptions:
     if not isinstance(options, PredictOptions):
-        options = build(PredictOptions, dict(options or {}), "predict.")
+        given = {}
+        for key, value in (options or {}).items():
+            section, _, name = key.rpartition(".")
+            if section not in ("", "predict"):
+                raise PaucisError(
+                    f"unknown option '{key}': prediction takes predict.* only, such as predict.overlap=0.25"
+                )
+            given[name] = value
+        options = build(PredictOptions, given, "predict.")
     if save_probabilities and "probabilities" not in options.maps:
-        options = PredictOptions(**{**vars(options), "maps": (*options.maps, "probabilities")})
+        options = replace(options, maps=(*options.maps, "probabilities"))
     return options
 
 
-def _check_names(cases: Sequence[Case], scans: Path) -> None:
-    twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
-    if twice:
-        raise PaucisError(f"{scans}: several scans are called '{twice[0]}': rename them, or predict them apart")
-
-
-def _check_inputs(cases: Sequence[Case], out: Path) -> None:
+def _check_out(cases: Sequence[Case], out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise PaucisError(f"{out}: is a file; --out needs a folder")
     folder = out.resolve()
@@ -148,18 +151,16 @@ def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: _W
 def _report(result: Predictions, total: int) -> None:
     if not result.failed:
         return
-    named = [f"{name} ({reason})" for name, reason in list(result.failed.items())[:SHOWN]]
-    more = f"; and {len(result.failed) - SHOWN} more, see {result.manifest}" if len(result.failed) > SHOWN else ""
-    raise PaucisError(
-        f"{len(result.failed)} of {total} scans could not be predicted, the others are in {result.out}: "
-        f"{'; '.join(named)}{more}"
-    )
+    reasons = list(result.failed.values())
+    more = f"; and {len(reasons) - SHOWN} more, see {result.manifest}" if len(reasons) > SHOWN else ""
+    others = f" (the others are in {result.out})" if result.masks else ""
+    raise PaucisError(f"{len(reasons)} of {total} scans not predicted{others}: {'; '.join(reasons[:SHOWN])}{more}")
 
 
 class _Writer:
-    """Writes cases to a folder, complete or not at all.
+    """Writes cases to a folder: the mask last, and no file of a case that could not be finished.
 
-    Files are written in ``OUT/.partial`` and then moved; the folder goes when the writer is closed.
+    ``OUT/.partial`` holds what is too large for memory; it goes when the writer is closed.
     """
 
     def __init__(self, out: Path, members: Sequence[Run], runs: list[str]) -> None:
@@ -188,7 +189,8 @@ class _Writer:
 
     def fail(self, case: Case, reason: str) -> None:
         """Notes a scan that could not be predicted."""
-        self.result.failed[case.name] = reason
+        known = any(str(image) in reason for image in case.images)
+        self.result.failed[case.name] = reason if known else f"{case.images[0]}: {reason}"
         self._in_folder(self._tables)
 
     def close(self) -> None:
@@ -204,20 +206,20 @@ class _Writer:
 
     def _write(self, case: Case, prediction: CasePrediction) -> None:
         geometry = prediction.geometry
-        suffix = mask_suffix(geometry)
-        masks = {f"{case.name}{suffix}": prediction.mask}
-        masks |= {f"maps/{case.name}_{name}{suffix}": mask for name, mask in prediction.members.items()}
+        masks = {f"{case.name}{mask_suffix(geometry)}": prediction.mask}
+        masks |= {f"maps/{case.name}_{name}{mask_suffix(geometry)}": mask for name, mask in prediction.members.items()}
         maps = self._named_maps(prediction)
         files = {name: f"maps/{case.name}_{name}{map_suffix(geometry)}" for name in maps}
-        for place, mask in masks.items():
-            write_mask(self._temporary(place), self._raw(mask), geometry)
-        for name, values in maps.items():
-            write_map(self._temporary(files[name]), values.astype(np.float32, copy=False), geometry)
-        if files or len(masks) > 1:
-            (self.out / "maps").mkdir(exist_ok=True)
-        for place in (*files.values(), *reversed(masks)):
-            os.replace(self._temporary(place), self.out / place)
-        self._note(case, prediction, files, f"{case.name}{suffix}")
+        try:
+            for name, values in maps.items():
+                write_map(self.out / files[name], values, geometry)
+            for place, mask in reversed(masks.items()):
+                write_mask(self.out / place, self._raw(mask), geometry)
+        except BaseException:
+            for place in (*files.values(), *masks):
+                (self.out / place).unlink(missing_ok=True)
+            raise
+        self._note(case, prediction, files, next(iter(masks)))
         self._tables()
 
     def _named_maps(self, prediction: CasePrediction) -> dict[str, NDArray[Any]]:
@@ -234,9 +236,7 @@ class _Writer:
     def _raw(self, mask: NDArray[Any]) -> NDArray[Any]:
         """Class indices as the dataset's own mask values."""
         values = np.array(self.plan.values)
-        low, high = int(values.min()), int(values.max())
-        kind: Any = np.int32 if low < 0 or high > 65535 else np.uint8 if high < 256 else np.uint16
-        return np.asarray(values.astype(kind)[mask])
+        return np.asarray(values.astype(np.result_type(*map(np.min_scalar_type, self.plan.values)))[mask])
 
     def _note(self, case: Case, prediction: CasePrediction, files: dict[str, str], mask: str) -> None:
         self.result.masks[case.name] = self.out / mask
@@ -281,12 +281,9 @@ class _Writer:
             },
         )
 
-    def _temporary(self, place: str) -> Path:
-        return self.partial / place.replace("/", "+")
-
     def _in_folder(self, act: Callable[[], Any]) -> Any:
         """Runs what writes; a full or closed disk ends the prediction with one line."""
         try:
             return act()
-        except (OSError, RuntimeError) as error:  # SimpleITK and HDF5 say RuntimeError
+        except OSError as error:
             raise PaucisError(f"{self.out}: cannot be written ({error}): free space or choose another --out") from error
