@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _fail(message: str, debug: bool) -> None:
     if debug:
-        raise  # noqa: PLE0704  (called while an exception is handled)
+        raise
     sys.stderr.write(f"paucis: {' '.join(message.split())}\n")
     _leave(2)
 

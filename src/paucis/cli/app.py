@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,8 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[
-    Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Options by dotted name, such as train.steps=300.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Options by dotted name, such as train.steps=300."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
 
@@ -44,16 +45,11 @@ def check(
 ) -> None:
     """Tell what a folder of scans holds, and every problem with its remedy."""
     from paucis.cli import render
-    from paucis.options import build, parse_overrides
     from paucis.data.options import DataOptions
-    from paucis.errors import PaucisError
+    from paucis.options import build
     from paucis.workflows.check import check_dataset
 
-    values = parse_overrides(overrides or [])
-    wrong = [key for key in values if not key.startswith("data.")]
-    if wrong:
-        raise PaucisError(f"unknown option '{wrong[0]}': check takes data.* options only")
-    data = build(DataOptions, {key.removeprefix("data."): value for key, value in values.items()}, "data.")
+    data = build(DataOptions, _section(overrides, "data"), "data.")
     with render.progress() as progress:
         report = check_dataset(dataset, group=data.group, home=data.cache, progress=progress)
     render.out(json.dumps(report.as_dict(), indent=2) if as_json else render.report(report))
@@ -62,16 +58,16 @@ def check(
 
 @app.command()
 def train(
-    dataset: Annotated[Optional[str], typer.Argument(help="Folder of scans; may be left out with --resume.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="Folder of scans; may be left out with --resume.")] = None,
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = ...,  # type: ignore[assignment]
-    method: Annotated[Optional[str], typer.Option(help="`paucis methods` lists all. [default: supervised]")] = None,
+    method: Annotated[str | None, typer.Option(help="`paucis methods` lists all. [default: supervised]")] = None,
     labels: Annotated[
-        Optional[str], typer.Option(help="Labeled cases (or groups): a count, a percentage (10%), or a list file.")
+        str | None, typer.Option(help="Labeled cases (or groups): a count, a percentage (10%), or a list file.")
     ] = None,
-    plug: Annotated[Optional[list[str]], typer.Option(help="Plug-in to carry; may be repeated.")] = None,
-    init: Annotated[Optional[Path], typer.Option(help="Run folder or weights file to start the network from.")] = None,
-    recipe: Annotated[Optional[str], typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
+    plug: Annotated[list[str] | None, typer.Option(help="Plug-in to carry; may be repeated.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Run folder or weights file to start the network from.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train a method on a dataset, of which few cases are labeled."""
@@ -107,14 +103,15 @@ def predict(
     scans: Annotated[Path, typer.Argument(help="A scan, or a folder of scans.")],
     overrides: Overrides = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the masks and maps.")] = ...,  # type: ignore[assignment]
-    also: Annotated[Optional[list[Path]], typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
+    also: Annotated[list[Path] | None, typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    weights: Annotated[Optional[str], typer.Option(help="best or last. [default: best where validated]")] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")] = False,
+    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
+    ] = False,
 ) -> None:
     """Write the masks of scans on their own grid, with uncertainty maps and a table of structures."""
     from paucis.cli import render
-    from paucis.options import parse_overrides
     from paucis.workflows.predict import predict as work
 
     with render.follow() as screen:
@@ -123,11 +120,11 @@ def predict(
             scans,
             out=out,
             also=tuple(also or ()),
-            options=parse_overrides(overrides or []),
+            options=_section(overrides, "predict"),
             device=device,
             weights=weights,
             save_probabilities=probabilities,
-            progress=lambda done, total: screen.progress("predicting", done, total),
+            progress=lambda done, total, name: screen.progress("predicting", done, total),
         )
     render.out(render.predicted(done))
 
@@ -136,7 +133,7 @@ def predict(
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of predicted masks, or one mask.")],
     labels: Annotated[Path, typer.Argument(help="Folder of reference masks, a dataset, or one mask.")],
-    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="[default: PREDICTIONS/evaluation]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="[default: PREDICTIONS/evaluation]")] = None,
     convention: Annotated[str, typer.Option(help="Empty masks and units: strict or literature.")] = "strict",
     tolerance: Annotated[float, typer.Option(help="Tolerance of surface Dice in mm (pixels for pictures).")] = 1.0,
     partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
@@ -177,6 +174,21 @@ def phantom(
             out, cases, labeled, test, size, seed, lambda done, total: screen.progress("making phantoms", done, total)
         )
     render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
+
+
+def _section(overrides: list[str] | None, section: str) -> dict[str, Any]:
+    """The options of the one section that a command takes, without its name before them."""
+    from paucis.errors import PaucisError
+    from paucis.options import parse_overrides
+    from paucis.registry import nearest
+
+    values = parse_overrides(overrides or [])
+    for key in values:
+        if key.partition(".")[0] != section:
+            raise PaucisError(
+                f"unknown option '{key}'{nearest(key, [section + '.'])}: only {section}.* options go here"
+            )
+    return {key.partition(".")[2]: value for key, value in values.items()}
 
 
 def _list(kind: str, as_json: bool) -> None:

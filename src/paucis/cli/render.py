@@ -125,7 +125,9 @@ def trained(result: Any) -> str:
     for name, stage in result.results.items():
         best = stage["best"]
         if best:
-            lines.append(f"{name}: best validation Dice {100 * best['dice']:.2f} at step {best['step']} of {stage['steps']}")
+            lines.append(
+                f"{name}: best validation Dice {100 * best['dice']:.2f} at step {best['step']} of {stage['steps']}"
+            )
         else:
             lines.append(f"{name}: {stage['steps']} steps, no validation cases")
     if not result.finished:
@@ -136,7 +138,7 @@ def trained(result: Any) -> str:
 
 def predicted(result: Any) -> str:
     """What a prediction left."""
-    return f"{len(result.cases)} case(s); masks: {result.out}; maps: {result.out / 'maps'}; table: {result.out / 'cases.csv'}"
+    return f"{len(result.masks)} masks in {result.out}, their maps in {result.out / 'maps'}, table {result.table}"
 
 
 def evaluated(result: Any) -> Table:
@@ -148,7 +150,11 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_value(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return "x".join(map(str, value)) if all(isinstance(v, int) for v in value) and value else ", ".join(map(_value, value))
+        return (
+            "x".join(map(str, value))
+            if all(isinstance(v, int) for v in value) and value
+            else ", ".join(map(_value, value))
+        )
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)

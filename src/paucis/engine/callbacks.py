@@ -12,7 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import paucis.torchvision_guard  # noqa: F401  (before lightning)
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 

@@ -36,7 +36,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and OS errors alike mean the same to the user
-        raise PaucisError(f"{path}: is not a readable checkpoint ({type(error).__name__}); delete it to start the stage anew") from error
+        raise PaucisError(
+            f"{path}: is not a readable checkpoint ({type(error).__name__}); delete it to start the stage anew"
+        ) from error
     return content
 
 

@@ -29,7 +29,9 @@ class TrainOptions:
     devices: int | None = option(None, "processes on this machine; none = every visible GPU, or one CPU", minimum=1)
     nodes: int = option(1, "machines, when started by torchrun or SLURM", minimum=1)
     precision: str = option(
-        "auto", "arithmetic of forward passes; auto = bf16 where the hardware is good at it", choices=("auto", "32", "bf16", "16")
+        "auto",
+        "arithmetic of forward passes; auto = bf16 where the hardware is good at it",
+        choices=("auto", "32", "bf16", "16"),
     )
     memory_format: str = option("auto", "order of tensors in memory", choices=("auto", "contiguous", "channels_last"))
     compile: bool = option(False, "compile the networks (falls back with one warning)")
@@ -114,7 +116,9 @@ class Config:
 SCALARS = {"method": str, "network": str, "labels": str | None, "init": str | None, "seed": int, "device": str}
 
 
-def resolve(dataset: str | Path, values: Mapping[str, Any], plugs: tuple[str, ...] = (), recipe: str | None = None) -> Config:
+def resolve(
+    dataset: str | Path, values: Mapping[str, Any], plugs: tuple[str, ...] = (), recipe: str | None = None
+) -> Config:
     """The configuration that ``values`` ask for.
 
     Args:
@@ -171,7 +175,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 def _unknown(key: str, plugged: Mapping[str, Any]) -> str:
     head = key.split(".")[0]
     if head == "plug":
-        return f"'{key}' sets an option of a plug-in that is not carried: add --plug {(key.split('.') + ['NAME'])[1]}"
+        return f"'{key}' sets an option of a plug-in that is not carried: add --plug {key.split('.')[1] if '.' in key else 'NAME'}"
     names = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
     sections = ", ".join([*SCALARS, *(f"{name}.*" for name in [*SECTIONS, "method", "network", "plug.NAME"])])
     hint = nearest(key, [*names, *SCALARS]) or nearest(head, [*SECTIONS, *SCALARS])

@@ -27,7 +27,9 @@ def resolve(device: str = "auto") -> torch.device:
     if found.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise PaucisError(f"device '{device}' is not there: no CUDA device is visible; use device=cpu or device=auto")
+            raise PaucisError(
+                f"device '{device}' is not there: no CUDA device is visible; use device=cpu or device=auto"
+            )
         if found.index is not None and found.index >= count:
             raise PaucisError(f"device '{device}' is not there: {count} CUDA device(s) are visible, numbered from 0")
     elif found.type not in ("cpu", "mps"):

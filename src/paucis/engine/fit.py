@@ -6,11 +6,9 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import paucis.torchvision_guard  # noqa: F401  (before lightning)
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -105,13 +103,13 @@ class _Stage:
         loop = self._loop(method, plugins, resumed["step"] if resumed else 0, device)
         if resumed:
             checkpoint.restore(loop, resumed)
-        records = [CsvRecord(self.folder.training_file), CsvRecord(self.folder.validation_file)]
+        training, validation = CsvRecord(self.folder.training_file), CsvRecord(self.folder.validation_file)
         if devices.rank() == 0:
-            for record in records:
-                record.cut(self.stage.name, loop.start)
+            training.cut(self.stage.name, loop.start)
+            validation.cut(self.stage.name, loop.start)
             self.folder.state(status="training", stage=self.stage.name)
         follow = Follow(
-            path, config, self.material.validation, self.classes, precision, *records, report=report, resumed=resumed
+            path, config, self.material.validation, self.classes, precision, training, validation, report, resumed
         )
         trainer = self._trainer(device, processes, precision, follow)
         self._run(trainer, loop, processes, device)
@@ -193,7 +191,11 @@ class _Stage:
 
     def _finish(self, follow: Follow, loop: Loop) -> None:
         done = {"stage": self.stage.name, "steps": loop.total, "best": follow.best or None}
-        self.folder.state(status="finished", step=loop.total, results={**self.folder.state().get("results", {}), self.stage.name: done})
+        self.folder.state(
+            status="finished",
+            step=loop.total,
+            results={**self.folder.state().get("results", {}), self.stage.name: done},
+        )
 
     def _processes(self, device: torch.device) -> int:
         outside = devices.started_outside()
@@ -202,7 +204,9 @@ class _Stage:
         if self.config.train.devices is not None:
             available = torch.cuda.device_count() if device.type == "cuda" else devices.cores()
             if device.type == "cuda" and self.config.train.devices > available:
-                raise PaucisError(f"train.devices={self.config.train.devices}: only {available} CUDA device(s) are visible")
+                raise PaucisError(
+                    f"train.devices={self.config.train.devices}: only {available} CUDA device(s) are visible"
+                )
             return self.config.train.devices
         return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
 
@@ -215,12 +219,12 @@ def _finished(folder: RunFolder, stage: Stage) -> bool:
 def _explained(error: RuntimeError, device: torch.device) -> Exception:
     text = str(error)
     if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return PaucisError(f"memory ran out on {device}: lower train.batch_size, or data.patch, or choose a smaller network")
-    if "DataLoader worker" in text and "exited unexpectedly" in text or "is killed by signal" in text:
-        cause = str(error.__cause__ or text).splitlines()[0]
         return PaucisError(
-            f"a loader process died ({cause}): most often memory ran out; lower train.workers (0 loads in the main process)"
+            f"memory ran out on {device}: lower train.batch_size, or data.patch, or choose a smaller network"
         )
+    if "exited unexpectedly" in text or "is killed by signal" in text:
+        cause = str(error.__cause__ or text).splitlines()[0]
+        return PaucisError(f"a loader process died ({cause}): most often memory ran out; lower train.workers (0: none)")
     return error
 
 

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-import paucis.torchvision_guard  # noqa: F401  (before lightning)
 from lightning.pytorch import LightningModule
+from torch import Tensor, nn
 
 from paucis.batch import Batch
 from paucis.engine.devices import memory_format
@@ -117,9 +115,9 @@ class Loop(LightningModule):
         (step, losses, cases), self.pending = self.pending, None
         bad = [name for name, loss in losses.items() if not bool(torch.isfinite(loss))]
         if bad:
+            terms = ", ".join(f"{name}={float(loss):.4g}" for name, loss in losses.items())
             raise PaucisError(
-                f"step {step}: loss '{bad[0]}' is not finite (all terms: "
-                f"{', '.join(f'{name}={float(loss):.4g}' for name, loss in losses.items())}; cases: {', '.join(cases)}); "
+                f"step {step}: loss '{bad[0]}' is not finite (all terms: {terms}; cases: {', '.join(cases)}); "
                 "the last checkpoint is kept: lower optimizer.rate, or train with train.precision=32"
             )
 

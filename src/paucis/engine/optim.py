@@ -26,12 +26,13 @@ def phase_options(phase: Phase, stage: Mapping[str, Any], given: Mapping[str, An
 
 def make_optimizer(parameters: list[nn.Parameter], options: OptimizerOptions) -> torch.optim.Optimizer:
     """The optimizer over ``parameters``."""
-    common = {"lr": options.rate, "weight_decay": options.weight_decay}
+    rate_, decay = options.rate, options.weight_decay
     if options.kind == "sgd":
         nesterov = options.nesterov and options.momentum > 0
-        return torch.optim.SGD(parameters, momentum=options.momentum, nesterov=nesterov, **common)
-    kind = torch.optim.Adam if options.kind == "adam" else torch.optim.AdamW
-    return kind(parameters, betas=options.betas, **common)
+        return torch.optim.SGD(parameters, rate_, momentum=options.momentum, nesterov=nesterov, weight_decay=decay)
+    if options.kind == "adam":
+        return torch.optim.Adam(parameters, rate_, betas=options.betas, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate_, betas=options.betas, weight_decay=decay)
 
 
 def rate(options: OptimizerOptions, clock: Clock) -> float:
@@ -50,7 +51,7 @@ def _share(options: OptimizerOptions, clock: Clock) -> float:
     if clock.step < warm:
         return (clock.step + 1) / (warm + 1)
     done = (clock.step - warm) / max(clock.total - warm, 1)
-    course = {
+    course: float = {
         "constant": 1.0,
         "poly": (1.0 - done) ** options.power,
         "step": options.factor ** math.floor(done / options.every),

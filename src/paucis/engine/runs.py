@@ -225,5 +225,3 @@ def _known(config: Config, device: torch.device) -> str:
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON turns tuples into lists; options are frozen and hold tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-

@@ -11,10 +11,12 @@ from typing import Any
 
 from paucis.batch import Task
 from paucis.data.cache import Cache
-from paucis.data.cache import home as cache_home
 from paucis.data.checks import Problem, check
 from paucis.data.facts import gather
+from paucis.data.groups import regroup
 from paucis.data.layouts import recognize
+from paucis.data.layouts.classes import with_classes
+from paucis.data.options import cache_home, prepare_workers
 from paucis.data.plan import Plan, make_plan
 from paucis.data.split import Roles, Split, apply_split, make_split
 from paucis.engine import devices
@@ -57,7 +59,15 @@ class Hooks:
     report: Callable[[dict[str, Any]], None] | None = None
 
 
-CHANGEABLE = ("train.steps", "train.workers", "train.devices", "train.log_every", "checkpoint.every", "validation.every", "device")
+CHANGEABLE = (
+    "train.steps",
+    "train.workers",
+    "train.devices",
+    "train.log_every",
+    "checkpoint.every",
+    "validation.every",
+    "device",
+)
 """What may be changed when a run goes on: more steps stretch its schedules from there."""
 
 
@@ -103,10 +113,10 @@ def train(
     devices.resolve(config.device)
     first = devices.rank() == 0
     if first:
-        material, plan, roles = _prepare(folder, config, hooks)
+        material, plan = _prepare(folder, config, hooks)
         folder.state(prepared=True)
     else:
-        material, plan, roles = _join(folder, config)
+        material, plan = _join(folder, config)
     try:
         _fit(folder, config, plan, material, hooks)
         finished = True
@@ -157,19 +167,21 @@ def _differs(old: Config, new: Config, key: str) -> bool:
     return str(before.get(holder)) != str(after.get(holder))
 
 
-def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan, Roles]:
+def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan]:
     """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
     started = time.perf_counter()
-    dataset = recognize(Path(config.dataset), config.data.group)
-    split = folder.split() if folder.split_file.is_file() else make_split(dataset, config.data, config.labels, config.seed)
+    dataset = regroup(recognize(Path(config.dataset)), config.data.group)
+    split = (
+        folder.split() if folder.split_file.is_file() else make_split(dataset, config.data, config.labels, config.seed)
+    )
     roles = apply_split(dataset, split)
     method = METHODS.get(config.method)
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
-    store = cache_home(config.data.cache)
-    workers = devices.cores() if config.train.workers is None else config.train.workers
+    store, workers = cache_home(config.data), prepare_workers(config.data)
     facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"))
-    problems = [*problems, *check(dataset_of(dataset, used), facts)]
+    problems = [*problems, *check(dataclasses.replace(dataset, cases=tuple(used)), facts)]
     _refuse(problems, hooks)
+    dataset = with_classes(dataset, facts.values())
     if folder.plan_file.is_file():
         plan = folder.plan()
     else:
@@ -186,20 +198,20 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     folder.write_environment()
     write_json(folder.config_file, config.as_dict())
     folder.state(preparation_seconds=round(time.perf_counter() - started, 1))
-    return _material(cache, roles, facts, method.uses_unlabeled), plan, roles
+    return _material(cache, roles, facts, method.uses_unlabeled), plan
 
 
-def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan, Roles]:
+def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
     """A further process waits until the first has prepared, then reads what it wrote."""
     while not (folder.config_file.is_file() and folder.state().get("prepared")):
         time.sleep(0.2)
-    dataset = recognize(Path(config.dataset), config.data.group)
+    dataset = regroup(recognize(Path(config.dataset)), config.data.group)
     roles, plan = apply_split(dataset, folder.split()), folder.plan()
     uses_unlabeled = METHODS.get(config.method).uses_unlabeled
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])
-    store = cache_home(config.data.cache)
+    store = cache_home(config.data)
     facts, _ = gather(used, store, 0, None)
-    return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan, roles
+    return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan
 
 
 def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabeled: bool) -> Material:
@@ -242,11 +254,6 @@ def _check_setting(config: Config, task: Task, plan: Plan, roles: Roles) -> None
     problems = METHODS.get(config.method).check(setting, method_options(config))
     if problems:
         raise PaucisError("; ".join(problems))
-
-
-def dataset_of(dataset: Any, cases: list[Any]) -> Any:
-    """The dataset with ``cases`` only: labels that a role forbids to look at are not in it."""
-    return dataclasses.replace(dataset, cases=tuple(cases))
 
 
 def _refuse(problems: list[Problem], hooks: Hooks) -> None:
