@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import torch
 from torch import Tensor, nn
 
 from paucis.batch import Task
+from paucis.data.intensity import Normalization
+from paucis.data.plan import Plan
 from paucis.methods.base import Method, Prediction
 
 
@@ -42,3 +47,33 @@ class Positional(Pointwise):
         if self.task.ndim == 3:
             ramp = ramp + torch.linspace(-2, 2, images.shape[2]).view(-1, 1, 1)
         return super().probabilities(images + ramp)
+
+
+def plan_of(ndim=3, *, spacing=None, patch=None, channels=1, classes=3, values=None, **changes) -> Plan:
+    """A plan that leaves intensities as they are."""
+    patch = patch or (16,) * ndim
+    given = {
+        "ndim": ndim,
+        "channels": tuple(f"c{i}" for i in range(channels)),
+        "classes": ("background", "bright", "dark")[:classes],
+        "values": values or tuple(range(classes)),
+        "orientation": "LPS",
+        "slice_axis": 0 if ndim == 2 else None,
+        "spacing": spacing or (1.0,) * ndim,
+        "size": None,
+        "normalization": (Normalization("none"),) * channels,
+        "median_shape": (1, *patch)[-3:],
+        "patch": patch,
+        "strides": ((1,) * ndim,),
+        "batch_size": 2,
+        "flips": tuple(range(ndim)),
+    }
+    return Plan(**{**given, **changes})
+
+
+def member_of(plan: Plan, kind=Pointwise, **options) -> SimpleNamespace:
+    """A trained run, as far as prediction looks at it."""
+    task = plan.task()
+    return SimpleNamespace(
+        plan=plan, task=task, method=kind(task, **options), device=torch.device("cpu"), autocast=nullcontext
+    )

@@ -92,6 +92,8 @@ def predict(
     chosen = _options(options, save_probabilities)
     members = [open_run(folder, device, weights) for folder in (run, *also)]
     check_ensemble(members)
+    for member in members:
+        chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
     cases = find_scans(Path(scans), members[0].task.channels)
     _check_out(cases, Path(out))
     tell = progress or (lambda done, total: None)
