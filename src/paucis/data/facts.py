@@ -79,13 +79,14 @@ def gather(
 
     Args:
         cases: to look at.
-        store: folder of the memory, one small JSON file per case; made when missing.
+        store: folder whose ``facts/`` is the memory, one small JSON file per case; made when missing.
         workers: processes; 0 stays in this one.
         progress: called with (done, of all).
 
     Returns:
         Facts by case name, in the order of ``cases``, and a problem for each case that could not be read.
     """
+    store = store / "facts"
     found: dict[str, CaseFacts] = {}
     problems: dict[str, Problem] = {}
     new = []
@@ -248,8 +249,8 @@ def _from_json(content: dict[str, Any]) -> CaseFacts:
     content = {field.name: content[field.name] for field in fields(CaseFacts)}
     for key in ("geometry", "label_geometry"):
         if content[key] is not None:
-            known: dict[str, Any] = content[key]
-            content[key] = Geometry(**{name: tuple(x) if isinstance(x, list) else x for name, x in known.items()})
+            known: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in content[key].items()}
+            content[key] = Geometry(**known)
     for key in ("shape", "label_shape", "intensity", "foreground"):
         content[key] = tuple(content[key]) if content[key] is not None else None
     if content["label_counts"] is not None:

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from paucis.data import h5files, pictures, volumes
 from paucis.data.case import Geometry, Volume
+from paucis.data.corners import corner_distance
 from paucis.errors import PaucisError
 
 SUFFIXES = tuple(sorted((*volumes.SUFFIXES, *pictures.SUFFIXES, *h5files.SUFFIXES), key=len, reverse=True))
+_CHANNEL_SHIFT = 0.1  # voxels that channels of a case may lie apart: what rounding of headers leaves
 _CHANNEL = re.compile(r"_\d{4}$")
 
 
@@ -53,7 +55,8 @@ def read_image(paths: Sequence[Path]) -> Volume:
         The array (C, Z, Y, X) in the dtype of the files, and the geometry of the first file.
 
     Raises:
-        PaucisError: a file is missing, empty, truncated or of an unknown format, or channels differ in size.
+        PaucisError: a file is missing, empty, truncated or of an unknown format, or channels differ in size
+            or place.
     """
     parts = [_read(path, label=False) for path in paths]
     for path, part in zip(paths, parts, strict=True):
@@ -61,6 +64,11 @@ def read_image(paths: Sequence[Path]) -> Volume:
             raise PaucisError(
                 f"{path} has {_size(part)} voxels but channel {paths[0].name} has {_size(parts[0])}: "
                 "resample all channels of a case to one grid"
+            )
+        apart = corner_distance(part.geometry, parts[0].geometry, part.array.shape[1:])
+        if part.geometry.physical and apart > _CHANNEL_SHIFT * min(parts[0].geometry.spacing):
+            raise PaucisError(
+                f"{path} lies {apart:.3g} mm from channel {paths[0].name}: resample all channels of a case to one grid"
             )
     array = parts[0].array if len(parts) == 1 else np.concatenate([part.array for part in parts])
     return Volume(array, parts[0].geometry)

@@ -10,6 +10,7 @@ from paucis.data import formats, pictures
 from paucis.data.case import Case, Dataset
 from paucis.data.layouts.description import DESCRIPTION, channels_of, classes_of, read_description
 from paucis.data.layouts.listing import channel_groups, list_scans, refuse_twice, to_cases
+from paucis.data.problems import Problem
 from paucis.errors import PaucisError
 
 LAYOUT = "folders"
@@ -52,11 +53,22 @@ def read_plain(root: Path) -> Dataset:
     return _dataset(root, to_cases(channel_groups(list_scans(root))))
 
 
-def unpaired(dataset: Dataset) -> list[Path]:
-    """Masks in the mask folder that belong to no case."""
-    masks = _first(dataset.root, MASKS) if dataset.layout in (LAYOUT, "nnunet") else None
+def leftovers(dataset: Dataset) -> list[Problem]:
+    """What lies in the folders of a complete dataset without being used: masks without an image, folders unread."""
+    if dataset.layout not in (LAYOUT, "nnunet"):
+        return []
+    masks = _first(dataset.root, MASKS)
     used = {case.label for case in dataset.cases}
-    return [file for file in list_scans(masks) if file not in used] if masks else []
+    left = [file for file in list_scans(masks) if file not in used] if masks else []
+    problems = [
+        Problem("warning", str(file), "the mask belongs to no image", "rename it or add its image") for file in left
+    ]
+    if masks is None and dataset.layout == LAYOUT and (dataset.root / IMAGES[0]).is_dir():
+        for folder in sorted(dataset.root.iterdir()):
+            if folder.name not in IMAGES and list_scans(folder):
+                remedy = "rename it masks/, or list images and masks in a manifest.csv"
+                problems.append(Problem("warning", str(folder), "the folder is not read", remedy))
+    return problems
 
 
 def _dataset(root: Path, cases: list[Case]) -> Dataset:
