@@ -1,1 +1,38 @@
-"""Networks and blocks."""
+"""Networks and blocks. Importing the package registers every network; libraries load when one is built."""
+
+from paucis.networks import (
+    deeplabv3plus,
+    fcn,
+    resnet34,
+    resnet50_unet,
+    swin_unet,
+    swin_unetr,
+    unet,
+    vgg_unet,
+    vnet,
+)
+from paucis.networks.base import NETWORKS, Decoder, Features, Network, NetworkOptions, Site, register
+from paucis.networks.making import make
+from paucis.networks.weights import LoadReport, load_weights
+
+__all__ = [
+    "NETWORKS",
+    "Decoder",
+    "Features",
+    "LoadReport",
+    "Network",
+    "NetworkOptions",
+    "Site",
+    "deeplabv3plus",
+    "fcn",
+    "load_weights",
+    "make",
+    "register",
+    "resnet34",
+    "resnet50_unet",
+    "swin_unet",
+    "swin_unetr",
+    "unet",
+    "vgg_unet",
+    "vnet",
+]

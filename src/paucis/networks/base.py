@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from paucis.batch import Task
 from paucis.errors import PaucisError
+from paucis.options import option
 from paucis.registry import Registry, nearest
 
 NETWORKS: Registry[Network] = Registry("network", "paucis.networks")
 register = NETWORKS.register
+
+
+At = Callable[[str, Tensor], Tensor]
+"""Given the name of a site and its map, gives the map to go on with."""
+
+
+def unchanged(site: str, feature: Tensor) -> Tensor:
+    """The map itself: no block is inserted and nothing is read."""
+    return feature
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What every network can be told."""
+
+    weights: str | None = option(None, "file of initial weights (safetensors or torch), of all or of the encoder only")
 
 
 class Site(NamedTuple):
@@ -45,10 +64,18 @@ class Features(NamedTuple):
 class Decoder(nn.Module):
     """From encoder maps (fine to coarse) to decoder maps (coarse to fine) and logits at the input's size.
 
-    ``forward(maps, size)`` returns ``(decoder_maps, logits)``; ``size`` is the spatial size of the input image.
+    ``forward(maps, size)`` returns ``(decoder_maps, logits)``; ``size`` is the spatial size of the input image. The
+    network passes its ``at`` as a third argument for its own decoder; a further decoder has no sites in the network.
+
+    Attributes:
+        sites: the decoder's sites by name, in the order in which they pass.
     """
 
-    def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> tuple[tuple[Tensor, ...], Tensor]:
+    sites: dict[str, Site]
+
+    def forward(
+        self, maps: Sequence[Tensor], size: Sequence[int], at: At = unchanged
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         raise NotImplementedError
 
 
@@ -58,7 +85,9 @@ class Network(nn.Module):
     A subclass builds ``self.encoder_`` parts and ``self.decoder`` (a ``Decoder``) as it likes, fills ``sites`` and
     passes every map that has a site through ``self.at(name, map)``: that is where inserted blocks act and taps read.
     Sites are called ``encoder.0`` (finest) ... and ``decoder.0`` (coarsest) ...; ``decoder.N`` of the largest N is
-    the layer before the head.
+    the layer before the head. ``fusion.N`` is the map between a skip connection and the convolutions of
+    ``decoder.N``; further sites may have names of their own. A block at ``encoder.N`` acts on all that follows, the
+    skip connection included.
 
     Args:
         task: channels, classes, ndim and patch.
@@ -96,6 +125,12 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Features:
+        """Features and logits of a batch of images (B, C, *spatial).
+
+        Raises:
+            PaucisError: the images' dimensions, channels or size do not suit the network.
+        """
+        self._suits(images)
         maps = self.encode(images)
         decoded, logits = self.decode(maps, images.shape[2:])
         return Features(tuple(maps), decoded, logits)
@@ -111,7 +146,7 @@ class Network(nn.Module):
             PaucisError: no such site; the nearest one is suggested.
         """
         key = self._known(site).replace(".", "/")  # a ModuleDict key must not hold a dot
-        previous = self.inserted[key] if key in self.inserted else None
+        previous = self.inserted[key] if key in self.inserted else None  # noqa: SIM401  (no get in a ModuleDict)
         self.inserted[key] = block if previous is None else nn.Sequential(previous, block)
 
     def at(self, site: str, feature: Tensor) -> Tensor:
@@ -131,14 +166,23 @@ class Network(nn.Module):
         Raises:
             PaucisError: no such site.
         """
-        import torch
-
         record = {self._known(site): torch.empty(0) for site in sites}
         self._taps.append(record)
         try:
             yield record
         finally:
             self._taps[:] = [tap for tap in self._taps if tap is not record]
+
+    def _suits(self, images: Tensor) -> None:
+        given = tuple(images.shape)
+        if len(given) != self.task.ndim + 2 or given[1] != self.task.channels:
+            wanted = "x".join(["batch", str(self.task.channels), *("size",) * self.task.ndim])
+            raise PaucisError(f"network '{self.name}' takes images of shape {wanted}, and got {_by(given)}")
+        if any(size % divisor for size, divisor in zip(given[2:], self.multiple, strict=True)):
+            raise PaucisError(
+                f"network '{self.name}' takes sizes that are multiples of {_by(self.multiple)}, and got an image of "
+                f"{_by(given[2:])}: change the patch in the plan accordingly"
+            )
 
     def _known(self, site: str) -> str:
         if site not in self.sites:
@@ -149,4 +193,5 @@ class Network(nn.Module):
         return site
 
 
-Initialize = Callable[[nn.Module], None]
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(str(size) for size in sizes)
