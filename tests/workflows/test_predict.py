@@ -22,6 +22,7 @@ from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 from paucis.methods.base import Method, Prediction
 from paucis.workflows import predict as module
+from paucis.workflows import prediction_folder as folder_module
 from paucis.workflows.predict import predict
 
 CENTER, RADIUS = np.array([12.0, -7.0, 30.0]), 13.0  # of a ball, in mm (x, y, z)
@@ -256,7 +257,7 @@ def test_an_interruption_leaves_only_finished_cases(tmp_path, runs, monkeypatch)
     scans, out = tmp_path / "scans", tmp_path / "out"
     for name in ("a", "b"):
         save(scans / f"{name}.nii.gz")
-    write_map, calls = module.write_map, []
+    write_map, calls = folder_module.write_map, []
 
     def interrupted(path, array, geometry):
         calls.append(path)
@@ -264,7 +265,7 @@ def test_an_interruption_leaves_only_finished_cases(tmp_path, runs, monkeypatch)
             raise KeyboardInterrupt
         write_map(path, array, geometry)
 
-    monkeypatch.setattr(module, "write_map", interrupted)
+    monkeypatch.setattr(folder_module, "write_map", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict(runs("r", plan_of()), scans, out=out)
     assert [case["name"] for case in manifest(out)["cases"]] == ["a"]
@@ -278,7 +279,7 @@ def test_a_full_disk_stops_with_one_line(tmp_path, runs, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_mask", full)
+    monkeypatch.setattr(folder_module, "write_mask", full)
     with pytest.raises(PaucisError, match=r"out.*No space left on device.*free space"):
         predict(runs("r", plan_of()), tmp_path / "scans", out=tmp_path / "out")
     assert manifest_or_none(tmp_path / "out") is None

@@ -1,0 +1,185 @@
+"""The folder a prediction writes: masks, maps, table and manifest, each complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import paucis
+from paucis.data.case import Case
+from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask
+from paucis.data.plan import Plan
+from paucis.engine.files import write, write_json
+from paucis.errors import PaucisError
+from paucis.inference.predictor import CasePrediction
+
+
+@dataclass
+class Predictions:
+    """What was written.
+
+    Attributes:
+        out: the folder.
+        manifest: its ``manifest.json``.
+        table: its ``cases.csv``.
+        masks: mask file of each case by name.
+        maps: map files of each case, by case and map name.
+        failed: why each of the other scans could not be predicted, by name.
+    """
+
+    out: Path
+    manifest: Path
+    table: Path
+    masks: dict[str, Path] = field(default_factory=dict)
+    maps: dict[str, dict[str, Path]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Names of the finished cases."""
+        return tuple(self.masks)
+
+
+class PredictionWriter:
+    """Writes cases to a folder: the mask last, and no file of a case that could not be finished.
+
+    ``OUT/.partial`` holds what is too large for memory; it goes when the writer is closed.
+
+    Args:
+        out: the folder; made when missing.
+        plan: classes and raw mask values.
+        runs: run folders, for the manifest.
+    """
+
+    def __init__(self, out: Path, plan: Plan, runs: Sequence[str]) -> None:
+        self.out = out
+        self.plan = plan
+        self.runs = list(runs)
+        self.partial = out / ".partial"
+        self.result = Predictions(out, out / "manifest.json", out / "cases.csv")
+        self.entries: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.units: set[str] = set()
+        self._in_folder(self._start)
+
+    def allocate(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Memory for a map; that of all classes' probabilities lies on disk."""
+        if name != "probabilities":
+            return np.zeros(shape, dtype)
+        array: NDArray[Any] = self._in_folder(
+            lambda: np.lib.format.open_memmap(self.partial / "probabilities.npy", "w+", dtype, shape)
+        )
+        return array
+
+    def add(self, case: Case, prediction: CasePrediction) -> None:
+        """Writes the files of a case, then names them in table and manifest."""
+        self._in_folder(lambda: self._write(case, prediction))
+
+    def fail(self, case: Case, reason: str) -> None:
+        """Notes a scan that could not be predicted."""
+        known = any(str(image) in reason for image in case.images)
+        self.result.failed[case.name] = reason if known else f"{case.images[0]}: {reason}"
+        self._in_folder(self._tables)
+
+    def close(self) -> None:
+        """Removes what is unfinished."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _start(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir()
+        self.result.manifest.unlink(missing_ok=True)  # an older one would name files that are about to change
+        self.result.table.unlink(missing_ok=True)
+
+    def _write(self, case: Case, prediction: CasePrediction) -> None:
+        geometry = prediction.geometry
+        masks = {f"{case.name}{mask_suffix(geometry)}": prediction.mask}
+        masks |= {f"maps/{case.name}_{name}{mask_suffix(geometry)}": mask for name, mask in prediction.members.items()}
+        maps = self._named_maps(prediction)
+        files = {name: f"maps/{case.name}_{name}{map_suffix(geometry)}" for name in maps}
+        try:
+            for name, values in maps.items():
+                write_map(self.out / files[name], values, geometry)
+            for place, mask in reversed(masks.items()):
+                write_mask(self.out / place, self._raw(mask), geometry)
+        except BaseException:
+            for place in (*files.values(), *masks):
+                (self.out / place).unlink(missing_ok=True)
+            raise
+        self._note(case, prediction, files, next(iter(masks)))
+        self._tables()
+
+    def _named_maps(self, prediction: CasePrediction) -> dict[str, NDArray[Any]]:
+        maps: dict[str, NDArray[Any]] = {}
+        for name, values in prediction.maps.items():
+            if values.ndim == 3:
+                maps[name] = values
+            elif name == "probabilities":
+                maps |= {f"probability_{self.plan.values[index]}": part for index, part in enumerate(values)}
+            else:
+                maps |= {f"{name}_{index}": part for index, part in enumerate(values)}
+        return maps
+
+    def _raw(self, mask: NDArray[Any]) -> NDArray[Any]:
+        """Class indices as the dataset's own mask values."""
+        values = np.array(self.plan.values)
+        return np.asarray(values.astype(np.result_type(*map(np.min_scalar_type, self.plan.values)))[mask])
+
+    def _note(self, case: Case, prediction: CasePrediction, files: dict[str, str], mask: str) -> None:
+        self.result.masks[case.name] = self.out / mask
+        self.result.maps[case.name] = {name: self.out / place for name, place in files.items()}
+        column = "volume_ml" if prediction.unit == "mL" else "volume_pixels"
+        self.units.add(column)
+        for score in prediction.scores[1:]:
+            figures = {column: score.volume, "mean_confidence": score.confidence, "mean_entropy": score.entropy}
+            shown = {name: "" if math.isnan(figure) else f"{figure:.6g}" for name, figure in figures.items()}
+            self.rows.append({"case": case.name, "class": self.plan.classes[score.label], **shown})
+        self.entries.append(
+            {
+                "name": case.name,
+                "mask": mask,
+                "maps": files,
+                "image": [str(image.resolve()) for image in case.images],
+                "status": "done",
+            }
+        )
+
+    def _tables(self) -> None:
+        columns = ["case", "class", *sorted(self.units), "mean_confidence", "mean_entropy"]
+
+        def save(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+                table.writeheader()
+                table.writerows(self.rows)
+
+        write(self.result.table, save)
+        write_json(
+            self.result.manifest,
+            {
+                "paucis": paucis.__version__,
+                "run": self.runs[0],
+                "also": self.runs[1:],
+                "classes": list(self.plan.classes),
+                "values": [int(value) for value in self.plan.values],
+                "unit": "pixel" if self.units == {"volume_pixels"} else "mm",
+                "cases": self.entries,
+                "failed": [{"name": name, "reason": reason} for name, reason in self.result.failed.items()],
+            },
+        )
+
+    def _in_folder(self, act: Callable[[], Any]) -> Any:
+        """Runs what writes; a full or closed disk ends the prediction with one line."""
+        try:
+            return act()
+        except OSError as error:
+            raise PaucisError(f"{self.out}: cannot be written ({error}): free space or choose another --out") from error
