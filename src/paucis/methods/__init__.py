@@ -1,5 +1,7 @@
-"""One published method = one file."""
+"""One published method = one file; every file here is imported, so that its method is known by name."""
 
-from paucis.methods import mean_teacher, supervised
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["mean_teacher", "supervised"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
