@@ -1,0 +1,94 @@
+"""Reading a plan that somebody may have edited: every way in which it is no plan is one line."""
+
+from __future__ import annotations
+
+import json
+import typing
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from paucis.batch import IGNORE
+from paucis.data.intensity import Normalization
+from paucis.errors import PaucisError
+from paucis.options import build, convert
+from paucis.registry import nearest
+
+if TYPE_CHECKING:
+    from paucis.data.plan import Plan
+
+
+def read_plan(cls: type[Plan], text: str, source: str) -> Plan:
+    """The plan that the JSON ``text`` of the file ``source`` holds.
+
+    Raises:
+        PaucisError: as ``Plan.from_json`` says.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PaucisError(f"{source} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise PaucisError(f"{source} holds no plan")
+    plan = cls(**_entries(cls, content, source))
+    for wrong in _contradictions(plan):
+        raise PaucisError(f"{source}: {wrong}")
+    return plan
+
+
+def _entries(cls: type[Plan], content: dict[str, Any], source: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    names = [field.name for field in fields(cls)]
+    for key in content:
+        if key not in names:
+            raise PaucisError(f"{source}: unknown entry '{key}'{nearest(key, names)}")
+    for name in names:
+        if name not in content:
+            raise PaucisError(f"{source}: the entry '{name}' is missing")
+    read = {name: convert(content[name], hints[name], f"{source}: {name}") for name in names if name != "normalization"}
+    scalings = content["normalization"]
+    if not isinstance(scalings, list) or not all(isinstance(item, dict) for item in scalings):
+        raise PaucisError(f"{source}: normalization must be a list with one entry per channel")
+    read["normalization"] = tuple(build(Normalization, item, f"{source}: normalization.") for item in scalings)
+    return read
+
+
+def _contradictions(plan: Plan) -> list[str]:
+    """Everything in a plan that cannot be, one line each."""
+    found = []
+
+    def must(fine: bool, message: str) -> None:
+        if not fine:
+            found.append(message)
+
+    n = plan.ndim
+    must(n in (2, 3), f"ndim={n} must be 2 or 3")
+    must(plan.orientation in ("LPS", "stored"), f"orientation='{plan.orientation}' must be LPS or stored")
+    must(
+        (plan.slice_axis in (0, 1, 2)) if n == 2 else plan.slice_axis is None,
+        "slice_axis must be 0, 1 or 2 in 2D, null in 3D",
+    )
+    must(len(plan.channels) >= 1, "channels must not be empty")
+    must(len(plan.normalization) == len(plan.channels), "normalization needs one entry per channel")
+    must(
+        all(c.complete for c in plan.normalization),
+        "normalization ct needs mean, std, low and high; dataset mean and std",
+    )
+    must(2 <= len(plan.classes) < IGNORE, f"classes must be 2 to {IGNORE - 1} names, background first")
+    must(len(set(plan.values)) == len(plan.values) == len(plan.classes), "values needs one raw mask value per class")
+    must((plan.spacing is None) != (plan.size is None), "one of spacing and size must be given, the other null")
+    must(
+        plan.spacing is None or (len(plan.spacing) == n and min(plan.spacing) > 0), f"spacing needs {n} entries above 0"
+    )
+    must(plan.size is None or (n == 2 and len(plan.size) == 2 and min(plan.size) > 0), "size needs (Y, X), in 2D")
+    must(len(plan.patch) == n and min(plan.patch, default=0) > 0, f"patch needs {n} entries above 0")
+    must(all(len(s) == n and min(s, default=0) > 0 for s in plan.strides), f"each of strides needs {n} entries above 0")
+    must(bool(plan.strides) and set(plan.strides[0]) == {1}, "the first of strides is the finest level: ones")
+    must(
+        len(set(plan.flips)) == len(plan.flips) and all(0 <= axis < n for axis in plan.flips),
+        f"flips must be axes below {n}",
+    )
+    must(plan.batch_size >= 1, "batch_size must be at least 1")
+    if not found:
+        fits = all(size % step == 0 for size, step in zip(plan.patch, plan.multiple, strict=True))
+        must(fits, f"patch {list(plan.patch)} must be a multiple of {list(plan.multiple)}, as strides divide it")
+    return found
