@@ -7,6 +7,7 @@ from paucis.views.compose import Compose
 from paucis.views.elastic import Elastic
 from paucis.views.flip import Flip
 from paucis.views.intensity import BiasField, Blur, Brightness, Contrast, Gamma, LowResolution, Noise
+from paucis.views.mixing import copy_paste_box, cutmix_boxes, halves, partners, paste
 from paucis.views.rotate90 import Rotate90
 
 __all__ = [
@@ -25,4 +26,9 @@ __all__ = [
     "Noise",
     "Rotate90",
     "View",
+    "copy_paste_box",
+    "cutmix_boxes",
+    "halves",
+    "partners",
+    "paste",
 ]
