@@ -72,7 +72,7 @@ class Affine(Warp[AffineParams]):
         factors = (1.0 + self.scale) ** (exponent[:, :1].expand(-1, ndim) if self.isotropic else exponent)
         shift = uniform((batch, ndim), -self.translation, self.translation, generator)
         spacing = torch.tensor(self.spacing or (1.0,) * ndim)
-        change = rotation_matrix(angles, ndim) @ torch.diag_embed(factors)
+        change = rotation_matrix(angles, ndim) * factors.unsqueeze(1)
         matrix = change * spacing / spacing.unsqueeze(1)
         matrix = torch.where(applied.reshape(-1, 1, 1), matrix, torch.eye(ndim))
         return AffineParams(matrix.to(device), (shift * applied.unsqueeze(1)).to(device), applied.to(device))
@@ -81,8 +81,8 @@ class Affine(Warp[AffineParams]):
         return params.applied
 
     def origin(self, params: AffineParams, points: Tensor | None, spatial: Sequence[int]) -> Tensor:
-        inverse = torch.linalg.inv(params.matrix)
-        offset = -(inverse @ params.shift.unsqueeze(-1)).squeeze(-1)
+        inverse = torch.linalg.inv_ex(params.matrix).inverse  # inv would wait for the device to check it
+        offset = -(inverse * params.shift.unsqueeze(1)).sum(-1)
         return _transform(inverse, offset, points, spatial)
 
     def target(self, params: AffineParams, points: Tensor | None, spatial: Sequence[int]) -> Tensor:
@@ -98,7 +98,8 @@ def rotation_matrix(angles: Tensor, ndim: int) -> Tensor:
         turn[:, one, one] = turn[:, two, two] = angle.cos()
         turn[:, two, one] = angle.sin()
         turn[:, one, two] = -angle.sin()
-        matrix = turn @ matrix
+        with torch.autocast("cpu", enabled=False):
+            matrix = turn @ matrix
     return matrix
 
 

@@ -119,4 +119,5 @@ def along(images: Tensor, matrices: Tensor, axis: int) -> Tensor:
     matrices = matrices.to(images)
     if matrices.ndim == 3:
         matrices = matrices.reshape(len(matrices), *[1] * (lines.ndim - 3), *matrices.shape[1:])
-    return (lines @ matrices.transpose(-1, -2)).movedim(-1, axis + 2)
+    with torch.autocast(images.device.type, enabled=False):
+        return (lines @ matrices.transpose(-1, -2)).movedim(-1, axis + 2)

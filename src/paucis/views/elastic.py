@@ -93,9 +93,8 @@ class Elastic(Warp[ElasticParams]):
     def field(self, params: ElasticParams, spatial: Sequence[int]) -> Tensor:
         """Shift of each voxel, in voxels: (R, *spatial, ndim)."""
         field = params.control
-        with torch.autocast(field.device.type, enabled=False):
-            for axis, (size, distance) in enumerate(zip(spatial, self._distances(len(spatial)), strict=True)):
-                field = along(field, spline_matrix(size, distance), axis)
+        for axis, (size, distance) in enumerate(zip(spatial, self._distances(len(spatial)), strict=True)):
+            field = along(field, spline_matrix(size, distance), axis)
         return field.movedim(1, -1)
 
     def _distances(self, ndim: int) -> list[float]:
