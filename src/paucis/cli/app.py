@@ -45,13 +45,13 @@ def check(
 ) -> None:
     """Tell what a folder of scans holds, and every problem with its remedy."""
     from paucis.cli import render
-    from paucis.data.options import DataOptions
+    from paucis.data.options import DataOptions, cache_home
     from paucis.options import build
     from paucis.workflows.check import check_dataset
 
     data = build(DataOptions, _section(overrides, "data"), "data.")
     with render.progress() as progress:
-        report = check_dataset(dataset, group=data.group, home=data.cache, progress=progress)
+        report = check_dataset(dataset, group=data.group, store=cache_home(data), progress=progress)
     render.out(json.dumps(report.as_dict(), indent=2) if as_json else render.report(report))
     raise typer.Exit(2 if report.errors else 0)
 
@@ -124,7 +124,7 @@ def predict(
             device=device,
             weights=weights,
             save_probabilities=probabilities,
-            progress=lambda done, total, name: screen.progress("predicting", done, total),
+            progress=lambda done, total: screen.progress("predicting", done, total),
         )
     render.out(render.predicted(done))
 
@@ -136,6 +136,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="[default: PREDICTIONS/evaluation]")] = None,
     convention: Annotated[str, typer.Option(help="Empty masks and units: strict or literature.")] = "strict",
     tolerance: Annotated[float, typer.Option(help="Tolerance of surface Dice in mm (pixels for pictures).")] = 1.0,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a case name, for the intervals.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Images for the picture sheet, where they are not known.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -150,10 +154,12 @@ def evaluate(
             out=out,
             convention=convention,
             tolerance_mm=tolerance,
+            group=group,
+            images=images,
             partial=partial,
-            progress=lambda done, total: screen.progress("comparing", done, total),
+            progress=lambda done, total, _: screen.progress("comparing", done, total),
         )
-    render.out(json.dumps(result.as_dict(), indent=2) if as_json else render.evaluated(result))
+    render.out(json.dumps(result.summary.to_dict(), indent=2) if as_json else render.evaluated(result))
 
 
 @app.command()

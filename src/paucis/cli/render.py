@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 
-def out(text: str | Table) -> None:
+def out(text: str | Group) -> None:
     """Prints a result."""
     if isinstance(text, str):
         sys.stdout.write(text + "\n")
@@ -141,9 +142,48 @@ def predicted(result: Any) -> str:
     return f"{len(result.masks)} masks in {result.out}, their maps in {result.out / 'maps'}, table {result.table}"
 
 
-def evaluated(result: Any) -> Table:
-    """The summary of an evaluation."""
-    raise NotImplementedError
+SHOWN = ("jaccard", "hd95", "asd", "assd", "surface_dice")
+
+
+def evaluated(result: Any) -> Group:
+    """The summary of an evaluation: a row per class and one over all, the rule on empty masks, where the files lie."""
+    from paucis.evaluation.tables import title
+
+    summary = result.summary
+    table = Table(title=f"{summary.cases} cases")
+    table.add_column("class")
+    for heading in ("Dice %", "95 % interval", "median", *(title(metric, summary) for metric in SHOWN)):
+        table.add_column(heading, justify="right")
+    for heading in ("n", "missed", "spurious"):
+        table.add_column(heading, justify="right")
+    for name, found in summary.classes.items():
+        states = summary.states[name]
+        table.add_row(name, *_figures(found), *map(str, (found["dice"].n, states["missed"], states["spurious"])))
+    if len(summary.classes) > 1:
+        table.add_row("mean", *_figures(summary.overall), str(summary.overall["dice"].n), "", "", end_section=True)
+    lines = [summary.rule, *result.notes, f"tables: {result.out}"]
+    if result.sheet is not None:
+        lines.append(f"pictures: {result.sheet}")
+    return Group(table, *(Text(line) for line in lines))
+
+
+def _figures(found: dict[str, Any]) -> list[str]:
+    dice = found["dice"]
+    shares = ("jaccard", "surface_dice")
+    return [
+        _percent(dice.mean),
+        f"{_percent(dice.low)} - {_percent(dice.high)}",
+        _percent(dice.median),
+        *(_percent(found[m].mean) if m in shares else _plain(found[m].mean) for m in SHOWN),
+    ]
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _plain(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _value(value: Any) -> str:

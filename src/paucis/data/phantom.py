@@ -65,7 +65,8 @@ def _inside(organ: Organ, grid: list[Array], rng: np.random.Generator, vary: flo
     center = np.asarray(organ.center) + rng.normal(0.0, 0.2 * vary, 3)
     radii = np.asarray(organ.radii) * (1.0 + rng.uniform(-vary, vary, 3))
     terms = ((axis - c) / r for axis, c, r in zip(grid, center, radii, strict=True))
-    return sum(np.square(term) for term in terms) <= 1.0  # type: ignore[return-value]
+    distance: Array = np.sum([np.square(term) for term in terms], axis=0)
+    return distance <= 1.0
 
 
 def _smooth_noise(shape: tuple[int, int, int], sigma: float, rng: np.random.Generator) -> Array:
@@ -74,4 +75,4 @@ def _smooth_noise(shape: tuple[int, int, int], sigma: float, rng: np.random.Gene
     coarse = tuple(-(-size // step) + 1 for size in shape)
     noise = ndimage.gaussian_filter(rng.standard_normal(coarse).astype(np.float32), sigma / step)
     zoomed = ndimage.zoom(noise, [size / have for size, have in zip(shape, coarse, strict=True)], order=1)
-    return (zoomed / max(float(zoomed.std()), 1e-6)).astype(np.float32)
+    return np.asarray(zoomed / max(float(zoomed.std()), 1e-6), np.float32)

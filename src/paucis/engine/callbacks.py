@@ -18,7 +18,7 @@ from torch import Tensor
 from paucis.engine import checkpoint
 from paucis.engine.config import Config
 from paucis.engine.devices import Precision
-from paucis.engine.files import save_weights
+from paucis.engine.files import save_tensors
 from paucis.engine.loop import Loop
 from paucis.engine.records import CsvRecord
 from paucis.engine.validate import validate
@@ -181,9 +181,9 @@ class Follow(Callback):
 
 
 def save_method(path: Path, loop: Loop) -> None:
-    """Writes the method's weights and memory, and those of what the plug-ins keep, for use."""
-    state = dict(loop.method.state_dict())
-    save_weights(path, state)
+    """Writes the method's weights and memory for use, and the reported network's weights for others to start from."""
+    save_tensors(path, loop.method.state_dict())
+    save_tensors(path.with_suffix(".network.safetensors"), loop.method.networks()[0].state_dict())
 
 
 def _number(value: Tensor | float) -> float:

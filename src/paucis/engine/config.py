@@ -175,7 +175,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 def _unknown(key: str, plugged: Mapping[str, Any]) -> str:
     head = key.split(".")[0]
     if head == "plug":
-        return f"'{key}' sets an option of a plug-in that is not carried: add --plug {key.split('.')[1] if '.' in key else 'NAME'}"
+        return f"'{key}' is no option of a plug-in that is carried: write plug.NAME.OPTION and carry it by --plug NAME"
     names = [f"{name}.{f.name}" for name, kind in SECTIONS.items() for f in dataclasses.fields(kind)]
     sections = ", ".join([*SCALARS, *(f"{name}.*" for name in [*SECTIONS, "method", "network", "plug.NAME"])])
     hint = nearest(key, [*names, *SCALARS]) or nearest(head, [*SECTIONS, *SCALARS])

@@ -52,13 +52,13 @@ def read_json(path: Path) -> Any:
         raise PaucisError(f"{path}: cannot be read ({error})") from error
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+def save_tensors(path: Path, state: dict[str, torch.Tensor]) -> None:
     """Writes tensors as safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     write(path, lambda temporary: save_file(tensors, temporary))
 
 
-def load_weights(path: Path) -> dict[str, torch.Tensor]:
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Reads safetensors.
 
     Raises:

@@ -15,11 +15,11 @@ from paucis.data.plan import Plan
 from paucis.data.split import Split
 from paucis.engine import devices
 from paucis.engine.config import Config, from_dict
-from paucis.engine.files import load_weights, read_json, write_json
+from paucis.engine.files import load_tensors, read_json, write_json
 from paucis.engine.seeds import derive
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Build, Method, Stage
-from paucis.networks import make
+from paucis.networks import load_weights, make
 from paucis.networks.base import Network
 from paucis.plugins.base import PLUGINS, Plugin
 
@@ -106,13 +106,19 @@ class RunFolder:
         )
 
 
-def builder(config: Config, task: Task) -> Build:
-    """Makes freshly initialised networks of the configured kind, or of another."""
+def builder(config: Config, task: Task, *, initial: bool = True) -> Build:
+    """Makes freshly initialised networks of the configured kind, or of another.
+
+    Args:
+        config: names the network and its options.
+        task: the task.
+        initial: False when saved weights follow: no pretrained ones are looked for then.
+    """
 
     def build(name: str | None = None, **options: Any) -> Network:
         if name is None or name == config.network:
-            return make(config.network, task, {**config.network_options, **options})
-        return make(name, task, options)
+            return make(config.network, task, {**config.network_options, **options}, initial=initial)
+        return make(name, task, options, initial=initial)
 
     return build
 
@@ -128,11 +134,17 @@ def stages(config: Config) -> tuple[Stage, ...]:
 
 
 def make_stage(
-    stage: Stage, config: Config, task: Task, earlier: dict[str, Method]
+    stage: Stage, config: Config, task: Task, earlier: dict[str, Method], *, initial: bool = True
 ) -> tuple[Method, tuple[Plugin, ...]]:
-    """A stage's method with its plug-ins attached, seeded by the run's seed and the stage's name."""
+    """A stage's method with its plug-ins attached, seeded by the run's seed and the stage's name.
+
+    With ``initial``, every network of the method starts from ``--init`` where that is given.
+    """
     torch.manual_seed(derive(config.seed, "init", stage.name))
-    method = stage.make(builder(config, task), task, earlier)
+    method = stage.make(builder(config, task, initial=initial), task, earlier)
+    if initial and config.init is not None:
+        for network in method.networks():
+            load_weights(network, network_weights(config.init))
     carried = []
     for name, given in config.plugs.items():
         kind = PLUGINS.get(name)
@@ -188,12 +200,27 @@ def open_run(path: str | Path, device: str = "auto", weights: str | None = None)
     task = plan.task()
     built: dict[str, Method] = {}
     for stage in stages(config):
-        method, _ = make_stage(stage, _offline(config), task, built)
+        method, _ = make_stage(stage, config, task, built, initial=False)
         load_into(method, folder.weights(stage.name, weights))
         built[stage.name] = method
     place(method, where, devices.memory_format(config.train.memory_format, where, task.ndim))
     method = method.to(where).eval()
     return Run(folder, config, plan, task, method, where, devices.precision(_known(config, where), where))
+
+
+def network_weights(source: str | Path) -> Path:
+    """The file of network weights that ``--init`` means: the file itself, or that of a run's last stage.
+
+    Raises:
+        PaucisError: neither a file nor a run with weights.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return path
+    folder = RunFolder(path)
+    folder.require()
+    stage = stages(folder.config())[-1].name
+    return folder.weights(stage).with_suffix(".network.safetensors")
 
 
 def load_into(method: Method, path: Path) -> None:
@@ -203,19 +230,9 @@ def load_into(method: Method, path: Path) -> None:
         PaucisError: they are missing or of another method or network.
     """
     try:
-        method.load_state_dict(load_weights(path))
+        method.load_state_dict(load_tensors(path))
     except RuntimeError as error:
         raise PaucisError(f"{path}: does not fit the run's method and network ({error})") from error
-
-
-def _offline(config: Config) -> Config:
-    """Without pretrained weights to look for: the run's own follow."""
-    import dataclasses
-
-    options = dict(config.network_options)
-    fresh = {"weights": None, "pretrained": "none"}
-    options |= {name: value for name, value in fresh.items() if name in options}
-    return dataclasses.replace(config, network_options=options)
 
 
 def _known(config: Config, device: torch.device) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from paucis.batch import Task
 from paucis.data.cache import Cache
 from paucis.data.checks import Problem, check
@@ -27,7 +29,7 @@ from paucis.engine.fit import Material, fit
 from paucis.engine.runs import RunFolder, method_options
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Setting
-from paucis.networks.base import NETWORKS
+from paucis.networks import make
 from paucis.workflows.recipes import Recipe, find
 
 Tell = Callable[[str], None]
@@ -229,14 +231,8 @@ def _fit(folder: RunFolder, config: Config, plan: Plan, material: Material, hook
 def fitted(plan: Plan, config: Config) -> Plan:
     """The plan with its patch rounded up to what the configured network can take."""
     task = plan.task()
-    kind = NETWORKS.get(config.network)
-    import torch
-
-    from paucis.engine.runs import _offline, _tuples
-
     with torch.device("meta"):
-        network = kind(task, kind.Options(**_tuples(_offline(config).network_options)))
-    multiple = network.multiple
+        multiple = make(config.network, task, config.network_options, initial=False).multiple
     patch = tuple(-(-size // step) * step for size, step in zip(task.patch, multiple, strict=True))
     return dataclasses.replace(plan, patch=patch)
 

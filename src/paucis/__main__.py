@@ -1,0 +1,5 @@
+"""``python -m paucis``."""
+
+from paucis.cli import main
+
+main()
