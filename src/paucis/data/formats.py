@@ -25,7 +25,7 @@ from paucis.errors import PaucisError
 
 SUFFIXES = tuple(sorted((*volumes.SUFFIXES, *pictures.SUFFIXES, *h5files.SUFFIXES), key=len, reverse=True))
 _CHANNEL_SHIFT = 0.1  # voxels that channels of a case may lie apart: what rounding of headers leaves
-_CHANNEL = re.compile(r"_\d{4}$")
+_CHANNEL = re.compile(r"_0000$")
 
 
 def suffix(path: Path) -> str:
@@ -41,7 +41,7 @@ def bare(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """A scan's name: the file name without its suffix and without nnU-Net's channel number (``_0000``)."""
+    """A scan's name: the file name without its suffix and without the number of nnU-Net's first channel (``_0000``)."""
     return _CHANNEL.sub("", bare(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,11 @@ def read(path: Path, key: str) -> Volume:
 
 
 def write(path: Path, array: NDArray[Any], key: str) -> None:
-    """Write (Z, Y, X) under ``key``, gzip-compressed."""
-    with h5py.File(path, "w") as file:
+    """Write (Z, Y, X) under ``key``, gzip-compressed; by way of memory, since HDF5 crashes where a disk is full."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.create_dataset(key, data=np.asarray(array), compression="gzip")
+    path.write_bytes(content.getvalue())
 
 
 @contextmanager

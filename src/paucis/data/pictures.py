@@ -28,6 +28,7 @@ TIFF = (".tif", ".tiff")
 SUFFIXES = (".png", ".bmp", ".gif", *TIFF, *JPEG)
 _PLAIN = ("1", "L", "RGB", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _ADD_ALPHA = {"LA": 1, "RGBA": 3}
+_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 
 
 class _Raster(NamedTuple):
@@ -115,6 +116,8 @@ def _decode(path: Path) -> _Raster:
             return _decode_tiff(path)
         if _is_deep_color_png(path):
             return _through_itk(path)
+        if _is_two_gray_bmp(path):
+            return _Raster(_through_itk(path).array[..., :1])
         return _through_pillow(path)
     except PaucisError:
         raise
@@ -137,6 +140,16 @@ def _is_deep_color_png(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(26)
     return head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 26 and head[24] == 16 and head[25] in (2, 4, 6)
+
+
+def _is_two_gray_bmp(path: Path) -> bool:
+    """A BMP of 8 bits a pixel with black and white for palette, which Pillow takes for one of 1 bit a pixel."""
+    with path.open("rb") as stream:
+        head = stream.read(62)
+    if head[:2] != b"BM" or len(head) < 62 or struct.unpack_from("<H", head, 28)[0] != 8:
+        return False
+    colors, header = struct.unpack_from("<I", head, 46)[0], struct.unpack_from("<I", head, 14)[0]
+    return bool(colors == 2 and header == 40 and head[54:57] == b"\0\0\0" and head[58:61] == b"\xff\xff\xff")
 
 
 def _through_itk(path: Path) -> _Raster:
@@ -172,12 +185,19 @@ def _decode_tiff(path: Path) -> _Raster:
         series = file.series[0]
         depth = _depth(series, path)
         page = series.keyframe
+        if page.photometric in (
+            tifffile.PHOTOMETRIC.SEPARATED,
+            tifffile.PHOTOMETRIC.YCBCR,
+            tifffile.PHOTOMETRIC.CIELAB,
+        ):
+            return _compressed_tiff(path, page, depth)
         try:
             array = series.asarray()
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
             return _compressed_tiff(path, page, depth)
+        colors = page.colormap
         height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
         if samples > 1 and series.axes.index("S") < series.axes.index("Y"):
             array = np.moveaxis(array, series.axes.index("S"), -1)
@@ -186,14 +206,14 @@ def _decode_tiff(path: Path) -> _Raster:
         array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    colors = page.colormap
     if colors is not None:
         return _Raster(array, (colors.T >> 8).astype(np.uint8))
-    return _Raster(array[..., : {2: 1, 4: 3}.get(samples, samples)])
+    alpha = sum(kind in _ALPHA for kind in page.extrasamples)
+    return _Raster(array[..., : samples - alpha])
 
 
 def _compressed_tiff(path: Path, page: Any, depth: int) -> _Raster:
-    """LZW, JPEG and the like, which tifffile leaves to an optional package."""
+    """LZW, JPEG and other color spaces, which tifffile leaves to others."""
     if page.bitspersample <= 8 and depth == 1:
         return _through_pillow(path)
     if depth == 1:

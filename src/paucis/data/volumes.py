@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from paucis.data import nifti
 from paucis.data.case import Geometry, Volume
-from paucis.data.nifti import require_whole
 from paucis.errors import PaucisError
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -30,8 +30,7 @@ def read(path: Path) -> Volume:
     Raises:
         PaucisError: the file is missing, truncated, damaged, or has more than four dimensions.
     """
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        require_whole(path)
+    lost = nifti.inspect(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     image = _attempt(path, lambda: sitk.ReadImage(str(path)))
     array = sitk.GetArrayFromImage(image)
     dims, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
@@ -45,7 +44,10 @@ def read(path: Path) -> Volume:
         array = np.moveaxis(array, -1, 0)
     elif dims < 4:
         array = array[None]
-    return Volume(np.ascontiguousarray(array), _geometry(image, path))
+    array = np.ascontiguousarray(array)
+    if lost is not None and lost.places.size and np.issubdtype(array.dtype, np.floating):
+        array.reshape(-1)[lost.places] = lost.values
+    return Volume(array, _geometry(image, path))
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -99,6 +101,8 @@ def _attempt(path: Path, action: Any) -> Any:
             raise PaucisError(
                 f"{path} has axes that are not at right angles (sheared header): resample it to a regular grid first"
             ) from error
+        if reason.startswith(("Reason:", "sitk::ERROR")):  # what ITK says here is left over from elsewhere
+            reason = "its header is broken or its data are incomplete"
         raise PaucisError(f"{path} cannot be read ({reason}): copy or download it again, or remove it") from error
 
 
