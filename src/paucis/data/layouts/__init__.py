@@ -95,9 +95,9 @@ def scans(path: Path, channels: int | None = None) -> list[Case]:
             raise PaucisError(f"{path} is of an unknown format: paucis reads {', '.join(sorted(formats.SUFFIXES))}")
         return to_cases({formats.stem(path): (path,)})
     places = [place for name in ("imagesTr", "imagesTs", "images") if (place := path / name).is_dir()]
+    if not places and h5.fits(path):
+        return [case.unlabeled() for case in h5.read(path).cases]
     files = [file for place in places or [path] for file in list_scans(place)]
     if files:
         return to_cases(channel_groups(files, channels))
-    if h5.fits(path):
-        return [case.unlabeled() for case in h5.read(path).cases]
     raise PaucisError(f"{path} holds no scans: paucis reads {', '.join(sorted(formats.SUFFIXES))}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paucis.data import h5files
 from paucis.data.case import Case, Dataset
-from paucis.data.layouts.listing import unique_names
+from paucis.data.layouts.listing import list_scans, unique_names
 from paucis.data.layouts.shipped import in_order
 from paucis.errors import PaucisError
 
@@ -19,8 +19,8 @@ _PART = re.compile(r"(_frame\d+)?(_slice_\d+)?$")
 
 
 def fits(root: Path) -> bool:
-    """Whether there is an h5 file in the folder or below."""
-    return next(_files(root), None) is not None
+    """Whether there is an h5 file in the folder, or below one without scans of its own."""
+    return bool(list_scans(root, h5files.SUFFIXES)) or (not list_scans(root) and next(_files(root), None) is not None)
 
 
 def read(root: Path) -> Dataset:

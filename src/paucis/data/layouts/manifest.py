@@ -29,7 +29,7 @@ from paucis.registry import nearest
 
 LAYOUT = "manifest"
 SUFFIXES = (".csv", ".tsv", ".json")
-_IMAGE = re.compile(r"^images?([_ -]?\w+)?$")
+_IMAGE = re.compile(r"^images?(?![_ -]?(id|name|type|size|date|spacing|format)$)([_ -]?\w+)?$")
 _COLUMNS = {
     "label": ("label", "mask"),
     "patient": ("patient", "group", "subject"),
