@@ -57,6 +57,13 @@ def read_budget(labels: str | int | None) -> Budget:
     return Budget(names=names, source=text)
 
 
+def refuse_unknown(budget: Budget, names: Sequence[str]) -> None:
+    """Raise ``PaucisError`` where a list file names what is no case of the dataset at all."""
+    for name in budget.names or ():
+        if name not in names:
+            raise PaucisError(f"{budget.source}: '{name}' is not a case of this dataset{nearest(name, list(names))}")
+
+
 def choose(cases: Sequence[Case], budget: Budget, order: str, seed: int, reserved: str = "") -> tuple[str, ...]:
     """Names of the training cases whose labels may be looked at.
 
@@ -107,7 +114,7 @@ def _listed(cases: Sequence[Case], budget: Budget) -> tuple[str, ...]:
     for name in budget.names or ():
         if name not in known:
             raise PaucisError(
-                f"{budget.source}: '{name}' is not a training case of this dataset{nearest(name, list(known))}"
+                f"{budget.source}: case '{name}' is held out for validation or testing: take it off the list"
             )
         if known[name].label is None:
             raise PaucisError(f"{budget.source}: case '{name}' has no label: take it off the list or add its mask")

@@ -13,19 +13,16 @@ import logging
 import math
 import multiprocessing
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-import blosc2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from paucis.data.cached import CachedCase, compress
@@ -35,6 +32,7 @@ from paucis.data.formats import read_image, read_label
 from paucis.data.grid import Trace
 from paucis.data.plan import Plan
 from paucis.data.preparation import prepare, prepare_label
+from paucis.data.processes import single_threaded, without_main
 from paucis.errors import PaucisError
 
 log = logging.getLogger(__name__)
@@ -149,6 +147,7 @@ def _missing(cached: CachedCase) -> bool:
 def _prepare(job: Job) -> None:
     """Writes what of a case is missing; whatever goes wrong names the case."""
     case, cached, plan = job
+    path = case.images[0]
     try:
         if not cached.image_path.exists():
             image, trace = prepare(read_image(case.images), plan)
@@ -158,6 +157,7 @@ def _prepare(job: Job) -> None:
         if case.label is None or cached.label_path is None or cached.positions_path is None:
             return
         if not (cached.label_path.exists() and cached.positions_path.exists()):
+            path = case.label
             label = prepare_label(read_label(case.label), plan, cached.trace)
             positions = BytesIO()
             np.save(positions, sample_positions(label, len(plan.classes)), allow_pickle=False)
@@ -165,11 +165,12 @@ def _prepare(job: Job) -> None:
             _write(cached.label_path, compress(label, plan.ndim))
     except PaucisError as error:
         text = str(error)
-        raise (error if case.name in text else PaucisError(f"case '{case.name}' ({case.images[0]}): {text}")) from error
+        at = "" if str(path) in text else f" ({path})"
+        raise (error if case.name in text else PaucisError(f"case '{case.name}'{at}: {text}")) from error
     except MemoryError as error:
         raise PaucisError(f"case '{case.name}': not enough memory to prepare it; set data.workers=0") from error
     except Exception as error:
-        raise PaucisError(f"case '{case.name}' ({case.images[0]}): {type(error).__name__}: {error}") from error
+        raise PaucisError(f"case '{case.name}' ({path}): {type(error).__name__}: {error}") from error
 
 
 def sample_positions(label: NDArray[np.uint8], classes: int) -> NDArray[np.int32]:
@@ -202,9 +203,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _in_processes(jobs: Sequence[Job], workers: int, progress: Progress | None) -> None:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_single_threaded) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=single_threaded) as pool:
         try:
-            with _without_main():
+            with without_main():
                 futures = [pool.submit(_prepare, job) for job in jobs]
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()
@@ -216,25 +217,6 @@ def _in_processes(jobs: Sequence[Job], workers: int, progress: Progress | None) 
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _single_threaded() -> None:
-    torch.set_num_threads(1)
-    blosc2.set_nthreads(1)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Spawned processes do not run the caller's script again, which need not be guarded by ``if __name__``."""
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name, None) for name in ("__file__", "__spec__")}
-    try:
-        for name in kept:
-            setattr(main, name, None)
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(main, name, value)
 
 
 def _digest(key: str, trace: Trace) -> str:

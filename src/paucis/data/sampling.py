@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-import blosc2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.data.cached import CachedCase
+from paucis.data.processes import single_threaded
 
 LABELED, UNLABELED, PSEUDO = range(3)
 ORDER, PLACE = range(2)
@@ -204,7 +204,7 @@ def loader(stream: BatchStream, start: int, total: int, workers: int) -> DataLoa
         batch_size=None,
         sampler=range(start, total),
         num_workers=workers,
-        worker_init_fn=_single_threaded,
+        worker_init_fn=single_threaded,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -240,8 +240,3 @@ def _voxel_of_a_class(case: CachedCase, rng: np.random.Generator) -> NDArray[np.
     first, last = np.searchsorted(rows[:, 0], rng.choice(present) + np.array([0, 1]))
     voxel: NDArray[np.int32] = rows[rng.integers(first, last), 1:]
     return voxel
-
-
-def _single_threaded(_: int) -> None:
-    torch.set_num_threads(1)
-    blosc2.set_nthreads(1)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from paucis.data.budget import choose, read_budget
+from paucis.data.budget import choose, read_budget, refuse_unknown
 from paucis.data.case import Case, Dataset
 from paucis.data.groups import regroup
 from paucis.data.options import DataOptions
@@ -83,6 +83,7 @@ def make_split(
     """
     dataset = regroup(dataset, options.group)
     budget = read_budget(labels)
+    refuse_unknown(budget, [case.name for case in dataset.cases])
     parts = divide(dataset, options, budget)
     cases = {case.name: case for case in dataset.cases}
     train = [cases[name] for name in parts.train]
