@@ -7,6 +7,8 @@ import math
 import pytest
 from making_cases import dataset_of, imagined, planned
 
+from paucis.data.facts import gather
+from paucis.data.layouts import recognize
 from paucis.data.options import DataOptions
 from paucis.data.patching import plan_strides
 from paucis.data.plan import Plan, make_plan
@@ -241,3 +243,18 @@ def test_the_task_tells_what_a_network_may_know():
 def test_nothing_to_plan_from_is_refused():
     with pytest.raises(PaucisError, match="no training case"):
         make_plan(dataset_of([]), {}, DataOptions())
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "ndim", "patch", "spacing"),
+    [("hippocampus", 3, (40, 56, 40), (1.0, 1.0, 1.0)), ("acdc", 2, (224, 256), (1.5, 1.5))],
+)
+def test_real_scans_are_planned_as_the_literature_uses_them(real_data, tmp_path, name, ndim, patch, spacing):
+    dataset = recognize(real_data / name)
+    dataset = dataclasses.replace(dataset, cases=tuple(case.unlabeled() for case in dataset.cases[:60]))
+    facts, problems = gather(dataset.cases, tmp_path)
+    plan = make_plan(dataset, facts, DataOptions(), 64**3)
+    assert not problems
+    assert (plan.ndim, plan.patch, plan.spacing) == (ndim, patch, spacing)
+    assert plan.orientation == "LPS"
