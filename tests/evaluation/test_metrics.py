@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import medpy.metric.binary as medpy
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from tests.evaluation.phantoms import cube, labels
 
+from paucis.data.formats import read_label
 from paucis.errors import PaucisError
 from paucis.evaluation.metrics import DISTANCES, METRICS, case_metrics
 
@@ -62,6 +62,15 @@ def test_pictures_are_measured_in_pixels() -> None:
     moved = cube((20, 20), (2, 5), 10).astype(np.uint8)
     (row,) = case_metrics(mask, moved, ("background", "lesion"), (0.1, 0.1), physical=False)
     assert (row.unit, row.scores["hd"], row.volume_reference) == ("pixel", 3.0, 100)
+    stack = np.stack([mask, mask])
+    (row,) = case_metrics(stack, stack, ("background", "lesion"), (9.0, 0.1, 0.1), physical=False)
+    assert (row.unit, row.volume_reference) == ("voxel", 200)
+
+
+def test_the_volume_of_a_single_slice_counts_its_thickness() -> None:
+    mask = cube((1, 20, 20), (0, 2, 2), 10).astype(np.uint8)
+    (row,) = case_metrics(mask, mask, ("background", "organ"), (10.0, 1.0, 1.0))
+    assert row.volume_reference == 1.0
 
 
 def _empty_cases(convention: str) -> dict[str, dict[str, float]]:
@@ -134,12 +143,9 @@ def test_an_unknown_convention_is_refused_with_the_nearest_name() -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("PAUCIS_TEST_DATA" not in os.environ, reason="PAUCIS_TEST_DATA names no folder of real scans")
-def test_real_hippocampi_give_medpys_figures() -> None:
-    import SimpleITK as sitk
-
-    folder = Path(os.environ["PAUCIS_TEST_DATA"]) / "hippocampus" / "labelsTr"
-    masks = [sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in sorted(folder.glob("*.nii.gz"))[:4]]
+def test_real_hippocampi_give_medpys_figures(real_data: Path) -> None:
+    files = sorted((real_data / "hippocampus" / "labelsTr").glob("*.nii.gz"))[:4]
+    masks = [read_label(file).array[0] for file in files]
     for reference in masks:
         prediction = np.roll(reference, (1, -2, 1), axis=(0, 1, 2))
         for row in case_metrics(prediction, reference, ("background", "anterior", "posterior"), (1.0, 0.8, 1.3)):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests.evaluation.phantoms import blob, cube
 
+from paucis.evaluation import surface as module
 from paucis.evaluation.surface import diagonal, surface, surface_distances
 
 SHAPES = [
@@ -17,7 +18,11 @@ SHAPES = [
 
 @pytest.mark.parametrize(("shape", "spacing"), SHAPES)
 @pytest.mark.parametrize("seed", range(4))
-def test_every_distance_equals_medpy(shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> None:
+@pytest.mark.parametrize("sparse", [0, 1 << 40], ids=["tree", "transform"])
+def test_every_distance_equals_medpy(
+    shape: tuple[int, ...], spacing: tuple[float, ...], seed: int, sparse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SPARSE", sparse)
     prediction, reference = blob(shape, seed, 0.1 + 0.1 * seed), blob(shape, seed + 100)
     found = surface_distances(prediction, reference, spacing)
     assert found.hd95 == pytest.approx(medpy.hd95(prediction, reference, spacing), abs=1e-6)

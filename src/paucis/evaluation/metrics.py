@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from paucis.evaluation.conventions import Convention, State, convention_of, state_of
 from paucis.evaluation.overlap import Overlap, overlaps
-from paucis.evaluation.surface import diagonal, surface_distances
+from paucis.evaluation.surface import Mask, diagonal, surface_distances
 
 OVERLAP = ("dice", "jaccard", "accuracy", "precision", "recall", "specificity")
 DISTANCES = ("hd95", "hd", "asd", "assd")
@@ -84,11 +84,11 @@ def case_metrics(
         prediction: class indices (Z, Y, X) or (Y, X); a single slice (Z = 1) is treated as 2D.
         reference: class indices of the same shape; voxels equal to ``ignore`` are not counted.
         classes: class names, the background first.
-        spacing: mm per voxel, one entry for each axis of the arrays.
+        spacing: mm per voxel, one entry for each axis of the arrays; (Y, X) arrays count as 1 mm thick.
         tolerance_mm: of the surface Dice, in mm (in voxels or pixels where lengths are).
         convention: ``strict`` or ``literature`` (``paucis.evaluation.conventions``).
         ignore: value of the reference that marks unknown voxels, or None.
-        physical: False for pictures: lengths and volumes are pixels then.
+        physical: False for files without a geometry: lengths and volumes are pixels or voxels then.
         case: name of the case, for the rows.
         group: its patient, for the rows; the case's name by default.
 
@@ -98,13 +98,12 @@ def case_metrics(
     """
     rule = convention_of(convention)
     counts = overlaps(prediction, reference, len(classes), ignore)
+    voxel = math.prod(spacing) / 1000
     if prediction.ndim == 3 and prediction.shape[0] == 1:
         prediction, reference, spacing = prediction[0], reference[0], spacing[1:]
-    unit, voxel = "voxel", 1.0
-    if rule.physical:
-        unit, voxel = ("mm", math.prod(spacing) / 1000) if physical else ("pixel", 1.0)
+    unit = "mm" if physical and rule.physical else "pixel" if prediction.ndim == 2 and rule.physical else "voxel"
     if unit != "mm":
-        spacing = (1.0,) * prediction.ndim
+        voxel, spacing = 1.0, (1.0,) * prediction.ndim
     ignored = None if ignore is None or not (reference == ignore).any() else reference == ignore
     if ignored is not None:
         prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
@@ -115,16 +114,24 @@ def case_metrics(
         state = state_of(overlap.predicted, overlap.reference)
         scores = _scores(overlap, state, rule, voxel)
         if state == "found":
-            box = boxes[label]
-            unknown = None if ignored is None else ignored[box]
-            distances = surface_distances(prediction[box] == label, reference[box] == label, spacing, unknown)
-            scores |= {metric: getattr(distances, metric) for metric in DISTANCES}
-            scores["surface_dice"] = distances.surface_dice(tolerance_mm)
+            part = boxes[label]
+            masks = prediction[part] == label, reference[part] == label
+            scores |= _distances(*masks, spacing, tolerance_mm, None if ignored is None else ignored[part])
         elif state != "absent" and rule.penalty:
             scores |= dict.fromkeys(DISTANCES, diagonal(prediction.shape, spacing))
         volumes = (overlap.reference * voxel, overlap.predicted * voxel)
         rows.append(Row(case, group or case, label, name, state, unit, *volumes, scores))
     return rows
+
+
+def _distances(
+    prediction: Mask, reference: Mask, spacing: tuple[float, ...], tolerance: float, ignored: Mask | None
+) -> dict[str, float]:
+    found = surface_distances(prediction, reference, spacing, ignored)
+    return {
+        **{metric: getattr(found, metric) for metric in DISTANCES},
+        "surface_dice": found.surface_dice(tolerance),
+    }
 
 
 def _scores(overlap: Overlap, state: State, rule: Convention, voxel: float) -> dict[str, float]:
