@@ -70,7 +70,7 @@ def copy_paste_box(spatial: Sequence[int], generator: torch.Generator, share: fl
     sizes = torch.tensor(tuple(spatial))
     extent = (sizes * share).floor().long().clamp(min=1).minimum(sizes)
     begin = (torch.rand((1, len(spatial)), generator=generator) * (sizes - extent + 1)).floor().long()
-    return _boxes(begin, extent, spatial)
+    return _boxes(begin, extent.unsqueeze(0), spatial)
 
 
 def paste(inside: Tensor, outside: Tensor, box: Tensor) -> Tensor:
