@@ -13,7 +13,8 @@ from paucis.data.preparation import orient, prepare, prepare_label, resample, un
 from paucis.errors import PaucisError
 
 SLANTED = (0.0, 0.8, 0.6, -1.0, 0.0, 0.0, 0.0, -0.6, 0.8)
-DIRECTIONS = [EYE, FLIPPED, OBLIQUE, SLANTED, (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)]
+SAGITTAL = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+DIRECTIONS = [EYE, SAGITTAL, FLIPPED, OBLIQUE, SLANTED, (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)]
 
 
 def plan_of(spacing=(1.0, 1.0, 1.0), **options):
@@ -56,11 +57,22 @@ def test_turned_axes_run_to_superior_posterior_and_left(direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_voxel_keeps_its_place_in_mm_through_preparation_and_back(direction):
+def test_turned_slices_keep_the_order_and_sense_of_the_other_axes(direction):
+    thick = Geometry(spacing=(9.0, 1.0, 1.0), direction=direction)
+    whole, stack = trace_of(thick, (5, 6, 7)), trace_of(thick, (5, 6, 7), slice_axis=0)
+    array = np.arange(5 * 6 * 7).reshape(5, 6, 7)
+    first = whole.axes.index(0)
+    np.testing.assert_array_equal(orient(array, stack), np.moveaxis(orient(array, whole), first, 0))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_voxel_keeps_its_place_in_mm_through_preparation_and_back(direction, ndim):
     geometry = Geometry(spacing=(3.0, 2.0, 1.0), origin=(4.0, -9.0, 2.0), direction=direction)
     array = np.zeros((1, 6, 8, 10), np.float32)
     array[0, 1, 5, 7] = 1.0
-    prepared, trace = prepare(Volume(array, geometry), plan_of(normalization="none", spacing=(1.0, 1.0, 1.0)))
+    plan = plan_of(normalization="none", dims=str(ndim))
+    prepared, trace = prepare(Volume(array, geometry), plan)
     center = np.array([np.average(c, weights=prepared[0]) for c in np.indices(prepared.shape[1:])])
     oriented = (center + 0.5) * np.array(trace.oriented) / np.array(trace.prepared) - 0.5
     stored = np.empty(3)

@@ -135,6 +135,8 @@ def test_crops_are_cut_from_their_case_and_padded_with_nothing(dims, request):
             expected = np.prod([min(size, length) for size, length in zip(patch, shape, strict=True)])
             assert valid.sum() == expected
             assert not image[:, ~valid].any()
+            margins = [max(size - length, 0) for size, length in zip(patch, shape, strict=True)]
+            assert tuple(np.argwhere(valid.reshape(patch))[0]) == tuple(margin // 2 for margin in margins)
             corner = np.argwhere(valid.reshape(patch))[0]
             taken = tuple(min(size, length) for size, length in zip(patch, shape, strict=True))
             z, y, x = (slice(a, a + n) for a, n in zip(corner, taken, strict=True))
@@ -233,6 +235,7 @@ def test_pseudo_labels_come_with_their_image_and_confidence(dims, request):
     batch = BatchStream(task, labeled, batch_size=1, unlabeled_batch_size=3, pseudo=pseudo)[1]
     images, labels, weights = batch.pseudo
     known = labels != IGNORE
+    assert torch.equal(known, images[:, 0] != 0)
     assert torch.equal(labels[known], (images[:, 0][known] > 0).long())
     assert torch.allclose(weights[known], images[:, 0][known].tanh().abs(), atol=1e-3)
     assert weights[~known].sum() == 0
