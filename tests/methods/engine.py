@@ -164,3 +164,27 @@ def parameters(method: nn.Module) -> Tensor:
 def values(results: list[list[StepResult]]) -> list[float]:
     """Every loss of every phase and step."""
     return [float(loss.detach()) for phases in results for result in phases for loss in result.losses.values()]
+
+
+PLAIN = {"normalization": "none", "dropout": (0.0,)}
+"""A network that sees each image alone and draws nothing."""
+
+
+class Seen:
+    """What a network was shown: images and whether it was in train mode, in order."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.images: list[Tensor] = []
+        self.training: list[bool] = []
+        network.register_forward_pre_hook(self._note)
+
+    def _note(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.images.append(inputs[0].detach().clone())
+        self.training.append(network.training)
+
+
+def step(method: Method, batch: Batch, number: int = LATE, seed: int = 0) -> StepResult:
+    """The losses of one step, nothing moved."""
+    method.train()
+    torch.manual_seed(seed)
+    return method.step(batch, Clock(number, TOTAL), method.phases[0])

@@ -26,11 +26,12 @@ def adversarial_images(network: Network, images: Tensor, labels: Tensor, epsilon
     Reference:
         I. Goodfellow, J. Shlens, C. Szegedy: Explaining and harnessing adversarial examples. ICLR 2015.
     """
+    images = images.detach()
     with evaluating(network), torch.enable_grad():
-        seen = images.detach().clone().requires_grad_()
+        seen = images.clone().requires_grad_()
         logits = network(seen).logits.float()
         # a sum, not a mean: the sign is the same, and small gradients survive half precision
         loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, seen)
     deviation = images.std(tuple(range(2, images.ndim)), correction=0, keepdim=True)
-    return images.detach() + epsilon * deviation * gradient.sign()
+    return images + epsilon * deviation * gradient.sign()
