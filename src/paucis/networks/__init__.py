@@ -13,6 +13,7 @@ from paucis.networks import (
 )
 from paucis.networks.base import NETWORKS, Decoder, Features, Network, NetworkOptions, Site, register
 from paucis.networks.making import make
+from paucis.networks.shallow_conv import guard_convolutions
 from paucis.networks.weights import LoadReport, load_weights
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Site",
     "deeplabv3plus",
     "fcn",
+    "guard_convolutions",
     "load_weights",
     "make",
     "register",

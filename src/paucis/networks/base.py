@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from paucis.batch import Task
 from paucis.errors import PaucisError
+from paucis.networks.shallow_conv import guard_convolutions
 from paucis.options import option
 from paucis.registry import Registry, nearest
 
@@ -114,7 +115,9 @@ class Network(nn.Module):
     @property
     def multiple(self) -> tuple[int, ...]:
         """Every axis of an input must be a multiple of this."""
-        return tuple(max(site.stride[axis] for site in self.sites.values()) for axis in range(self.task.ndim))
+        return tuple(
+            max((site.stride[axis] for site in self.sites.values()), default=1) for axis in range(self.task.ndim)
+        )
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encoder maps, fine to coarse."""
@@ -145,6 +148,7 @@ class Network(nn.Module):
         Raises:
             PaucisError: no such site; the nearest one is suggested.
         """
+        guard_convolutions(block)
         key = self._known(site).replace(".", "/")  # a ModuleDict key must not hold a dot
         previous = self.inserted[key] if key in self.inserted else None  # noqa: SIM401  (no get in a ModuleDict)
         self.inserted[key] = block if previous is None else nn.Sequential(previous, block)

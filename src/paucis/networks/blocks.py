@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+from paucis.networks.instance_norm import InstanceNorm2d, InstanceNorm3d
+from paucis.networks.shallow_conv import ShallowConv3d
 
 NORMALIZATIONS = ("instance", "batch", "group", "none")
 ACTIVATIONS = ("leaky_relu", "relu", "elu", "gelu")
@@ -29,14 +33,17 @@ def conv(
     """A convolution that keeps the size (over its stride); the kernel is odd along every axis."""
     kernels = per_axis(kernel, ndim)
     padding = tuple(dilation * (size // 2) for size in kernels)
-    layer = (nn.Conv2d, nn.Conv3d)[ndim - 2]
-    return layer(inputs, outputs, kernels, per_axis(stride, ndim), padding, dilation=dilation, groups=groups, bias=bias)
+    layer: Any = (nn.Conv2d, ShallowConv3d)[ndim - 2]
+    made: nn.Module = layer(
+        inputs, outputs, kernels, per_axis(stride, ndim), padding, dilation=dilation, groups=groups, bias=bias
+    )
+    return made
 
 
 def normalization(ndim: int, channels: int, kind: str) -> nn.Module:
-    """``instance``, ``batch``, ``group`` (16 groups where the channels allow it) or ``none``; scale and shift learned."""
+    """One of ``NORMALIZATIONS`` with learned scale and shift; ``group`` has 16 groups where the channels allow it."""
     if kind == "instance":
-        return (nn.InstanceNorm2d, nn.InstanceNorm3d)[ndim - 2](channels, affine=True)
+        return (InstanceNorm2d, InstanceNorm3d)[ndim - 2](channels, affine=True)
     if kind == "batch":
         return (nn.BatchNorm2d, nn.BatchNorm3d)[ndim - 2](channels)
     if kind == "group":
@@ -117,7 +124,9 @@ def upsample(ndim: int, inputs: int, outputs: int, factor: Axes, kind: str, kern
     """
     if kind == "transposed":
         factors = per_axis(factor, ndim)
-        return (nn.ConvTranspose2d, nn.ConvTranspose3d)[ndim - 2](inputs, outputs, factors, factors)
+        layer: Any = (nn.ConvTranspose2d, nn.ConvTranspose3d)[ndim - 2]
+        transposed: nn.Module = layer(inputs, outputs, factors, factors)
+        return transposed
     change, resize = conv(ndim, inputs, outputs, kernel), Resize(ndim, factor, kind)
     return nn.Sequential(change, resize) if kernel == 1 else nn.Sequential(resize, change)
 

@@ -10,6 +10,7 @@ from paucis.errors import PaucisError
 from paucis.networks.base import Site
 from paucis.networks.blocks import conv_stack
 from paucis.networks.pretrained import with_imagenet
+from paucis.networks.shallow_conv import guard_convolutions
 from paucis.networks.staged import Stages
 
 VGG_WIDTHS = {"tiny": 16, "small": 32, "full": 64}
@@ -73,6 +74,7 @@ def resnet_encoder(ndim: int, channels: int, name: str, pretrained: str = "none"
         return get_encoder(name, in_channels=channels, weights=weights, output_stride=output_stride)
 
     net = with_imagenet(make, pretrained, name, f"smp-hub/{name}.imagenet")
+    guard_convolutions(net)
     stem = nn.Sequential(net.conv1, net.bn1, net.act if ndim == 3 else net.relu)
     groups = [stem, nn.Sequential(net.maxpool, net.layer1), net.layer2, net.layer3, net.layer4]
     scale = 1 if name in ("resnet18", "resnet34") else 4
@@ -82,21 +84,20 @@ def resnet_encoder(ndim: int, channels: int, name: str, pretrained: str = "none"
 
 
 def _vgg(ndim: int, channels: int, width: int, pooled: bool) -> Stages:
-    inputs, stages = channels, []
+    inputs, stages = channels, list[tuple[nn.Module, Site]]()
     for level, layers in enumerate(_VGG_LAYERS):
         outputs = width * min(2**level, 8)
         convs = conv_stack(ndim, inputs, (outputs,) * layers)
         pool = (nn.MaxPool2d, nn.MaxPool3d)[ndim - 2](2)
-        if pooled:
-            stage, stride = nn.Sequential(convs, pool), 2 ** (level + 1)
-        else:
-            stage, stride = nn.Sequential(pool, convs) if level > 0 else convs, 2**level
-        stages.append((stage, Site(outputs, (stride,) * ndim)))
+        parts = [convs, pool] if pooled else [pool, convs][level == 0 :]
+        stride = 2 ** (level + pooled)
+        stages.append((nn.Sequential(*parts), Site(outputs, (stride,) * ndim)))
         inputs = outputs
     encoder = Stages(stages)
     for part in encoder.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            assert part.bias is not None
             nn.init.zeros_(part.bias)
     return encoder
 

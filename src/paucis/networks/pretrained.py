@@ -50,7 +50,7 @@ def with_imagenet(make: Callable[[bool], T], wanted: str, encoder: str, reposito
     if encoder not in _said:
         _said.add(encoder)
         logger.warning(
-            "no ImageNet weights for %s (%s): its encoder starts from random weights; network.weights=FILE takes a file",
+            "no ImageNet weights for %s (%s): its encoder starts at random (network.weights=FILE reads a file of them)",
             encoder,
             reason,
         )

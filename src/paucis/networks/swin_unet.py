@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -59,10 +60,10 @@ class SwinUNet(StagedNetwork):
             "timm/swin_tiny_patch4_window7_224.ms_in1k",
         )
         levels = list(net.layers)
-        parts: list[nn.Module] = [ToMap(net.patch_embed)]
-        for level, following in zip(levels[:-1], levels[1:], strict=True):
+        parts: list[nn.Sequential] = [ToMap(net.patch_embed)]
+        for level, following in pairwise(levels):
             parts.append(OnTokens(*level.blocks, following.downsample))
-        parts[-1].extend([*levels[-1].blocks, net.norm])  # type: ignore[operator]
+        parts[-1].extend([*levels[-1].blocks, net.norm])
         return Stages(
             (part, Site(options.width * 2**index, (_PATCH * 2**index,) * 2)) for index, part in enumerate(parts)
         )
@@ -123,7 +124,9 @@ class OnTokens(nn.Sequential):
     """Layers that see channels last, between maps (B, C, H, W) whose memory lies so already: nothing is copied."""
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens: Tensor = super().forward(images.permute(0, 2, 3, 1))
+        tokens = images.permute(0, 2, 3, 1)
+        for layer in self:
+            tokens = layer(tokens)
         return tokens.permute(0, 3, 1, 2)
 
 
@@ -131,12 +134,13 @@ class ToMap(nn.Sequential):
     """Layers from an image to channels-last tokens, given as a map (B, C, H, W)."""
 
     def forward(self, images: Tensor) -> Tensor:
-        tokens: Tensor = super().forward(images)
-        return tokens.permute(0, 3, 1, 2)
+        for layer in self:
+            images = layer(images)
+        return images.permute(0, 3, 1, 2)
 
 
 class Expand(nn.Module):
-    """Every token becomes ``factor`` x ``factor`` tokens of ``outputs`` channels, by one linear layer, then LayerNorm."""
+    """Each token becomes ``factor`` x ``factor`` tokens of ``outputs`` channels by a linear layer and LayerNorm."""
 
     def __init__(self, inputs: int, factor: int, outputs: int) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from paucis.batch import Task
 from paucis.errors import PaucisError
 from paucis.networks.base import At, Decoder, Network, NetworkOptions, Site, register, unchanged
 from paucis.networks.blocks import conv
+from paucis.networks.shallow_conv import guard_convolutions
 from paucis.options import build, option
 
 
@@ -32,7 +33,7 @@ class SwinUNETR(Network):
     """A Swin Transformer encoder whose maps, each through a residual block, meet a convolutional decoder.
 
     Built from MONAI's parts, in 2D and 3D. Encoder maps have strides 1, 2, 4, 8, 16, 32; the images' size is a multiple
-    of 32. Parts are named as in MONAI, whose own weight files fit ``network.weights``.
+    of 32. The encoder's parts are named as in MONAI, whose weight files fit it.
 
     Reference: Hatamizadeh et al., Swin UNETR, BrainLes (MICCAI Workshop) 2021.
 
@@ -67,6 +68,7 @@ class SwinUNETR(Network):
         self.encoded = tuple(Site(w, (2**level,) * task.ndim) for level, w in enumerate(widths))
         self.decoder = SwinUNETRDecoder(task.ndim, task.classes, self.encoded, options)
         self.sites = {f"encoder.{i}": site for i, site in enumerate(self.encoded)} | self.decoder.sites
+        guard_convolutions(self)
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         hidden = self.swinViT(images)
@@ -111,6 +113,7 @@ class SwinUNETRDecoder(Decoder):
         for index, (fine, coarse) in enumerate(zip(fines, coarses, strict=True)):
             block = UnetrUpBlock(ndim, coarse.channels, fine.channels, 3, 2, options.normalization, res_block=True)
             self.add_module(f"decoder{len(fines) - index}", block)
+        guard_convolutions(self)
         self.out = conv(ndim, encoder[0].channels, classes, 1)
         self.sites = {f"decoder.{index}": site for index, site in enumerate(fines)}
 

@@ -49,14 +49,20 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
     """
     given = read_tensors(path)
     own = network.state_dict()
-    fitting = _fitting(given, own)
+    strip, start, fitting = _fitting(given, own)
     if max(len(fitting) / max(len(given), 1), len(fitting) / max(len(own), 1)) < _ENOUGH:
         raise PaucisError(
-            f"network.weights={path} does not fit the network: {len(fitting)} of its {len(given)} tensors have a name and "
-            f"shape that it knows (file: {_some(given)}; network: {_some(own)})"
+            f"network.weights={path} does not fit the network: {len(fitting)} of its {len(given)} tensors have a name "
+            f"and shape known there (file: {_some(given)}; network: {_some(own)})"
         )
     network.load_state_dict({name: given[key] for name, key in fitting.items()}, strict=False)
-    report = _report(given, own, fitting)
+    used = set(fitting.values())
+    unused = {key: start + key[len(strip) :] if key.startswith(strip) else "" for key in given if key not in used}
+    report = LoadReport(
+        tuple(fitting),
+        tuple(name for name in own if name not in fitting),
+        tuple(key + _shapes(given[key], own.get(name)) for key, name in unused.items()),
+    )
     _log(report, path)
     return report
 
@@ -96,8 +102,8 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     return max([*named, direct], key=len)
 
 
-def _fitting(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, str]:
-    best: dict[str, str] = {}
+def _fitting(given: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[str, str, dict[str, str]]:
+    best: tuple[str, str, dict[str, str]] = ("", "", {})
     starts = _prefixes(own, 2)
     for strip in _prefixes(given, 3):
         rests = [(key, key[len(strip) :]) for key in given if key.startswith(strip)]
@@ -107,8 +113,8 @@ def _fitting(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, str]
                 for key, rest in rests
                 if start + rest in own and own[start + rest].shape == given[key].shape
             }
-            if len(found) > len(best):
-                best = found
+            if len(found) > len(best[2]):
+                best = (strip, start, found)
     return best
 
 
@@ -120,26 +126,8 @@ def _prefixes(names: Iterable[str], depth: int) -> list[str]:
     return sorted(found, key=lambda prefix: (prefix.count("."), prefix))
 
 
-def _report(given: dict[str, Tensor], own: dict[str, Tensor], fitting: dict[str, str]) -> LoadReport:
-    used = set(fitting.values())
-    name, key = next(iter(fitting.items()))
-    common = _common_end(name, key)
-    start, strip = name[: len(name) - common], key[: len(key) - common]
-    unexpected = []
-    for other, tensor in given.items():
-        if other in used:
-            continue
-        here = own.get(start + other[len(strip) :]) if other.startswith(strip) else None
-        shapes = "" if here is None else f" ({tuple(tensor.shape)}, the network has {tuple(here.shape)})"
-        unexpected.append(other + shapes)
-    return LoadReport(tuple(fitting), tuple(name for name in own if name not in fitting), tuple(unexpected))
-
-
-def _common_end(first: str, second: str) -> int:
-    count = 0
-    while count < min(len(first), len(second)) and first[-1 - count] == second[-1 - count]:
-        count += 1
-    return count
+def _shapes(given: Tensor, own: Tensor | None) -> str:
+    return "" if own is None else f" ({tuple(given.shape)}, the network has {tuple(own.shape)})"
 
 
 def _log(report: LoadReport, path: str | Path) -> None:
