@@ -19,6 +19,7 @@ def test_distances_become_probabilities_by_a_steep_sigmoid() -> None:
     assert occupied(maps.bfloat16()).dtype == torch.float32
 
 
+@torch.no_grad()
 def test_the_consistency_compares_both_tasks_on_every_foreground_class_and_all_valid_voxels() -> None:
     method = make("dtc", 2, network=PLAIN, ramp_kind="constant", steepness=20.0)
     features = method.network(torch.cat([BATCH.labeled.images, BATCH.unlabeled]))

@@ -24,6 +24,7 @@ def test_the_version_says_how_many_decoders_and_each_enlarges_in_its_way(version
     assert all("nearest" in kind for kind in kinds[2:])
 
 
+@torch.no_grad()
 def test_the_loss_is_the_sum_over_ordered_pairs_against_sharpened_predictions() -> None:
     method = make("mc_net", 2, network=PLAIN, ramp_kind="constant", consistency=1.0)
     images = torch.cat([BATCH.labeled.images, BATCH.unlabeled])

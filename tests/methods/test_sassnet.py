@@ -25,6 +25,7 @@ def test_each_phase_moves_its_own_side_and_leaves_the_other_alone() -> None:
         assert moved == expected
 
 
+@torch.no_grad()
 def test_the_distance_loss_compares_one_map_per_foreground_class_on_labeled_voxels() -> None:
     method = make("sassnet", 2, network={"dropout": (0.0,)}, **SMALL)
     result = look(method, BATCH)
@@ -37,6 +38,7 @@ def test_the_distance_loss_compares_one_map_per_foreground_class_on_labeled_voxe
     assert figures(result)["distance"] == pytest.approx(expected, rel=1e-4)
 
 
+@torch.no_grad()
 def test_the_discriminator_judges_the_maps_of_unlabeled_images() -> None:
     method = make("sassnet", 2, network={"dropout": (0.0,)}, ramp_kind="constant", **SMALL)
     result = look(method, BATCH)
@@ -68,6 +70,7 @@ def test_taking_out_the_distance_head_or_the_discriminator_takes_out_its_loss_al
         assert partial == pytest.approx({key: value for key, value in whole.items() if key != name})
 
 
+@torch.no_grad()
 def test_an_absent_class_is_far_away_or_as_published_everywhere_boundary() -> None:
     labels = torch.zeros_like(BATCH.labeled.labels)
     batch = BATCH._replace(labeled=BATCH.labeled._replace(labels=labels))

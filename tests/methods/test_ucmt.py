@@ -7,8 +7,9 @@ import torch
 from probes import figures, look, reaches, snapshot
 
 from engine import TASKS, Engine, make, make_batch
-from paucis.batch import IGNORE
+from paucis.batch import IGNORE, Annotated
 from paucis.losses import dice_loss
+from paucis.methods import ucmt
 
 BATCH = make_batch(TASKS[2])
 PLAIN = {"dropout": (0.0,)}
@@ -24,8 +25,8 @@ def test_students_are_compared_with_each_other_and_with_the_teacher_by_dice() ->
     pseudo = [each.argmax(1).masked_fill(~BATCH.valid, IGNORE) for each in (one, two, teacher)]
     cross = dice_loss(one, pseudo[1]) + dice_loss(two, pseudo[0])
     taught = dice_loss(one, pseudo[2]) + dice_loss(two, pseudo[2])
-    assert result["cross"] == pytest.approx(0.05 * float(cross), rel=1e-4)
-    assert result["teacher"] == pytest.approx(0.05 * float(taught), rel=1e-4)
+    assert result["cross"] == pytest.approx(0.05 * float(cross.detach()), rel=1e-4)
+    assert result["teacher"] == pytest.approx(0.05 * float(taught.detach()), rel=1e-4)
     assert set(result) == {"supervised", "cross", "teacher"}
 
 
@@ -39,13 +40,30 @@ def test_umix_adds_the_same_losses_on_images_that_are_not_the_same() -> None:
         assert whole[f"mixed_{name}"] > 0
 
 
-def test_labels_stay_with_their_blocks() -> None:
+def test_pseudo_labels_move_with_their_blocks_unless_kept() -> None:
     shown: dict[str, float] = {}
     for where in ("moved", "kept"):
-        shown[where] = figures(look(make("ucmt", 2, network=PLAIN, mixed_labels=where, **STILL), BATCH))[
-            "mixed_teacher"
-        ]
+        method = make("ucmt", 2, network=PLAIN, mixed_labels=where, **STILL)
+        shown[where] = figures(look(method, BATCH))["mixed_teacher"]
     assert shown["moved"] != pytest.approx(shown["kept"], rel=1e-4)
+
+
+def test_labels_and_their_weights_move_with_their_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = make_batch(TASKS[2]).labeled.labels.clamp(max=3)
+    images = labels.unsqueeze(1).float()
+    batch = BATCH._replace(labeled=Annotated(images, labels, images[:, 0] / 4))
+    learned: list[Annotated] = []
+
+    def keep(logits: torch.Tensor, annotated: Annotated, options: Any) -> torch.Tensor:
+        learned.append(annotated)
+        return logits.sum() * 0
+
+    monkeypatch.setattr(ucmt, "supervised_loss", keep)
+    look(make("ucmt", 2, **STILL), batch)
+    mixed = learned[-1]
+    assert not torch.equal(mixed.images, images)
+    assert torch.equal(mixed.images[:, 0], mixed.labels.float())
+    assert torch.equal(mixed.weights, mixed.images[:, 0] / 4)
 
 
 def test_gradients_reach_both_students_and_never_the_teacher() -> None:

@@ -26,13 +26,14 @@ def naive(first: torch.Tensor, second: torch.Tensor, image: torch.Tensor, side: 
     return mixed
 
 
-def test_it_equals_the_exchange_block_by_block() -> None:
+@pytest.mark.parametrize("count", [3, 14])  # with 14 of 24, blocks are taken that were replaced before
+def test_it_equals_the_exchange_block_by_block(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     first, second, images = (torch.rand(3, 16, 24, generator=generator) for _ in range(3))
-    sources = block_sources(first, second, (4, 6), 3)
+    sources = block_sources(first, second, (4, 6), count)
     mixed = rearranged(images, sources, (4, 6))
     for number in range(3):
-        assert torch.equal(mixed[number], naive(first[number], second[number], images[number], 4, 3))
+        assert torch.equal(mixed[number], naive(first[number], second[number], images[number], 4, count))
     assert not torch.equal(mixed, images)
 
 

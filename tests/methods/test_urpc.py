@@ -77,7 +77,8 @@ def test_labels_teach_every_scale_and_unlabeled_images_make_all_scales_move() ->
 def test_the_supervised_loss_is_the_mean_over_scales() -> None:
     method = make("urpc", 2, network={**DEEP, "dropout": (0.0,)}, perturb=False)
     result = look(method, BATCH)
-    pyramid = method.pyramid(method.network(torch.cat([BATCH.labeled.images, BATCH.unlabeled])))
+    with torch.no_grad():
+        pyramid = method.pyramid(method.network(torch.cat([BATCH.labeled.images, BATCH.unlabeled])))
     expected = sum(float(segmentation_loss(each[:2], BATCH.labeled.labels)) for each in pyramid) / 3
     assert figures(result)["supervised"] == pytest.approx(expected, rel=1e-5)
 
