@@ -167,7 +167,7 @@ class Follow(Callback):
         }
 
     def _validate_every(self, total: int) -> int:
-        return self.config.validation.every or max(1, math.ceil(total / 10))
+        return self.config.validation.every or max(1, math.ceil(total / 5))
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self.stop:

@@ -70,7 +70,7 @@ class CheckpointOptions:
 class ValidationOptions:
     """Looking at the validation cases (``validation.*``)."""
 
-    every: int | None = option(None, "steps between two validations; none = ten in a run", minimum=1)
+    every: int | None = option(None, "steps between two validations; none = five in a run", minimum=1)
     overlap: float = option(0.25, "of neighbouring windows, as a share of the patch", minimum=0.0, maximum=0.9)
     cases: int | None = option(None, "look at the first so many validation cases only; none = all", minimum=1)
 

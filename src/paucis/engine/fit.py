@@ -24,6 +24,7 @@ from paucis.engine.records import CsvRecord
 from paucis.engine.runs import RunFolder, load_into, make_stage, stages
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Method, Stage
+from paucis.networks import guard_convolutions
 from paucis.views.augment import BaseAugmentation
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class _Stage:
     def _loop(self, method: Method, plugins: Sequence[Any], start: int, device: torch.device) -> Loop:
         config = self.config
         place(method, torch.device("cpu"), devices.memory_format(config.train.memory_format, device, self.task.ndim))
+        guard_convolutions(method)
         if config.train.compile:
             compile_networks(method)
         return Loop(

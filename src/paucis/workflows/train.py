@@ -19,7 +19,7 @@ from paucis.data.groups import regroup
 from paucis.data.layouts import recognize
 from paucis.data.layouts.classes import with_classes
 from paucis.data.options import cache_home, prepare_workers
-from paucis.data.plan import Plan, make_plan
+from paucis.data.plan import BUDGET, Plan, make_plan
 from paucis.data.split import Roles, Split, apply_split, make_split
 from paucis.engine import devices
 from paucis.engine.callbacks import Interrupted
@@ -60,6 +60,8 @@ class Hooks:
     progress: Progress | None = None
     report: Callable[[dict[str, Any]], None] | None = None
 
+
+CPU_BUDGET = 64**3
 
 CHANGEABLE = (
     "train.steps",
@@ -187,7 +189,8 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     if folder.plan_file.is_file():
         plan = folder.plan()
     else:
-        plan = fitted(make_plan(dataset, {case.name: facts[case.name] for case in used}, config.data), config)
+        training = dataclasses.replace(dataset, cases=(*roles.labeled, *roles.unlabeled))
+        plan = fitted(make_plan(training, facts, config.data, _budget(config)), config)
     task = plan.task()
     _check_setting(config, task, plan, roles)
     cache = Cache(store, plan)
@@ -226,6 +229,11 @@ def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabel
 def _fit(folder: RunFolder, config: Config, plan: Plan, material: Material, hooks: Hooks) -> None:
     batch_size = config.train.batch_size or plan.batch_size
     fit(folder, config, plan.task(), plan.classes, material, batch_size, hooks.report)
+
+
+def _budget(config: Config) -> int:
+    """Voxels of a batch that the device takes in a reasonable time."""
+    return BUDGET if devices.resolve(config.device).type == "cuda" else CPU_BUDGET
 
 
 def fitted(plan: Plan, config: Config) -> Plan:
