@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from paucis.batch import IGNORE
-from paucis.losses.signed_distance import distance_loss, signed_distance
+from paucis.losses import signed_distance as module
+from paucis.losses.signed_distance import distance_loss, distance_to, signed_distance
 
 
 def naive(labels: torch.Tensor, number: int) -> torch.Tensor:
@@ -45,6 +46,17 @@ def test_it_equals_the_loop_over_all_pairs_for_every_class(shape: tuple[int, ...
     assert maps.dtype == torch.float32
     for image, number in itertools.product(range(2), (1, 2)):
         assert torch.allclose(maps[image, number - 1], naive(labels[image], number), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 17, 11), (1, 2, 9, 4, 12)])
+def test_distances_axis_by_axis_are_those_of_scipy(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 1000)  # several parts
+    targets = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.05
+    targets[0, 0] = False
+    distances = module._axis_by_axis(targets)
+    assert torch.allclose(distances, distance_to(targets))
+    assert torch.isinf(distances[0, 0]).all()
+    assert torch.equal(distances == 0, targets)
 
 
 def test_by_hand_on_a_line() -> None:
