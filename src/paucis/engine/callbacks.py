@@ -73,8 +73,7 @@ class Follow(Callback):
         assert isinstance(pl_module, Loop)
         if self.resumed is not None:
             checkpoint.restore_scaler(pl_module, self.resumed)
-        self.clock = time.perf_counter()
-        self._began = self.clock
+        self.clock = self._began = pl_module.left = time.perf_counter()
         self._first = pl_module.start
         if threading.current_thread() is threading.main_thread():
             self._old = signal.signal(signal.SIGINT, self._asked_to_stop)
@@ -100,7 +99,7 @@ class Follow(Callback):
             self.save(trainer, pl_module)
         if self.report is not None and trainer.is_global_zero:
             self.report(self._progress(pl_module))
-        self.clock = time.perf_counter()
+        self.clock = pl_module.left = time.perf_counter()
         if self.stop and not last:
             raise Interrupted
 

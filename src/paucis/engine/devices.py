@@ -91,8 +91,15 @@ def started_outside() -> int:
 
 
 def share_cores(processes: int) -> None:
-    """Gives this process its fair part of the machine's cores."""
-    torch.set_num_threads(max(1, cores() // max(processes, 1)))
+    """Gives this process its fair part of the machine's cores; fewer where ``OMP_NUM_THREADS`` asks for fewer.
+
+    torchrun sets that variable to 1 by itself, which says nothing about the user's wish.
+    """
+    fair = max(1, cores() // max(processes, 1))
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and "TORCHELASTIC_RUN_ID" not in os.environ:
+        fair = min(fair, max(1, int(asked)))
+    torch.set_num_threads(fair)
 
 
 def cores() -> int:

@@ -74,7 +74,7 @@ class Loop(LightningModule):
         self.latest: dict[str, Tensor | float] = {}
         self.pending: tuple[int, dict[str, Tensor], tuple[str, ...]] | None = None
         self.waited = 0.0
-        self._left = time.perf_counter()
+        self.left = time.perf_counter()  # when the last step and all that follows it was over
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return self.made
@@ -84,7 +84,7 @@ class Loop(LightningModule):
         return batch.map(lambda tensor: _placed(tensor, device, order))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        self.waited = time.perf_counter() - self._left
+        self.waited = time.perf_counter() - self.left
 
     def training_step(self, batch: Batch, index: int) -> None:
         clock = Clock(self.start + index, self.total)
@@ -100,7 +100,6 @@ class Loop(LightningModule):
             self.method.after_step(clock, results[0])
         self._remember(results, batch.cases, clock)
         self.done = clock.step + 1
-        self._left = time.perf_counter()
 
     def check_finite(self) -> None:
         """Stops on a loss that is not finite.
@@ -141,6 +140,7 @@ class Loop(LightningModule):
                 scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(phase.parameters, self.clip)
         wrapped.step()
+        torch.clear_autocast_cache()  # else the next phase computes with half-precision copies of the old weights
         return result
 
     def _add_plugin_losses(self, result: StepResult, batch: Batch, clock: Clock) -> None:
