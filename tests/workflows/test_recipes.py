@@ -1,0 +1,100 @@
+"""Every shipped recipe trains two steps through the real command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paucis.cli import main
+from paucis.data.case import Geometry
+from paucis.data.formats import write_map, write_mask
+from paucis.data.phantom import phantom
+from paucis.engine.config import resolve
+from paucis.errors import PaucisError
+from paucis.workflows.recipes import find, shipped
+
+SMALL = {
+    "train.steps": "2",
+    "train.batch_size": "2",
+    "train.workers": "0",
+    "data.workers": "0",
+    "validation.cases": "1",
+}
+OWN_NETWORK = {"unet": {"network.features": "4"}, "vnet": {"network.filters": "4"}}
+RECIPES = shipped()
+
+
+def pictures(root: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:40, 10 + index : 40] = 255
+        for folder, array in (("images", image), ("masks", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / folder / f"case_{index}.png")
+    return root
+
+
+def stacks(root: Path) -> Path:
+    """Four patients of two short stacks each, thick slices, nnU-Net raw."""
+    for patient in range(4):
+        for frame in (1, 9):
+            image, labels = phantom((6, 48, 48), 10 * patient + frame)
+            name, geometry = f"patient{patient:03}_frame{frame:02}", Geometry(spacing=(10.0, 1.5, 1.5))
+            write_map(root / "imagesTr" / f"{name}_0000.nii.gz", image.astype(np.float32), geometry)
+            write_mask(root / "labelsTr" / f"{name}.nii.gz", labels, geometry)
+    description = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1, "b": 2, "c": 3, "d": 4}}
+    (root / "dataset.json").write_text(json.dumps({**description, "numTraining": 8, "file_ending": ".nii.gz"}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def miniatures(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("miniatures")
+    return {"volumes": phantoms, "pictures": pictures(root / "pictures"), "stacks": stacks(root / "stacks")}
+
+
+def miniature_of(values: dict[str, object]) -> str:
+    if "data.group" in values:
+        return "stacks"
+    return "pictures" if "data.size" in values else "volumes"
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES])
+def test_a_recipe_resolves(recipe: str) -> None:
+    found = find(recipe)
+    assert found.description
+    assert resolve("d", found.values, found.plugs).train.steps >= 1
+
+
+@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic"])
+def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp_path: Path) -> None:
+    values = find(recipe).values
+    changed = {**SMALL, **OWN_NETWORK[str(values.get("network", "unet"))]}
+    if "labels" in values:
+        changed["labels"] = "2"
+    if "data.size" in values:
+        changed["data.size"] = "32,32"
+    dataset = miniatures[miniature_of(values)]
+    overrides = [f"{key}={value}" for key, value in changed.items()]
+    with pytest.raises(SystemExit) as left:
+        main(["train", str(dataset), "--out", str(tmp_path / "run"), "--recipe", recipe, *overrides])
+    assert left.value.code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_recipe_file_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("description: mine\noptions: {train.steps: 5}\n")
+    assert find(str(file)).values == {"train.steps": 5}
+    file.write_text("options: [1]\n")
+    with pytest.raises(PaucisError, match="must hold"):
+        find(str(file))
+    file.write_text("stesp: 3\n")
+    with pytest.raises(PaucisError, match="unknown entries: stesp"):
+        find(str(file))
