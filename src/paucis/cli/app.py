@@ -106,6 +106,9 @@ def predict(
     also: Annotated[list[Path] | None, typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Of a dataset, only the cases of this role in the run's split: val, test ...")
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
     ] = False,
@@ -123,6 +126,7 @@ def predict(
             options=_section(overrides, "predict"),
             device=device,
             weights=weights,
+            role=role,
             save_probabilities=probabilities,
             progress=lambda done, total: screen.progress("predicting", done, total),
         )

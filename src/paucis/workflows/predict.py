@@ -9,6 +9,7 @@ from typing import Any
 
 from paucis.data.case import Case
 from paucis.data.formats import read_image
+from paucis.data.layouts import recognize
 from paucis.data.layouts import scans as find_scans
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
@@ -23,6 +24,9 @@ Progress = Callable[[int, int], None]
 SHOWN = 3  # failed scans named in the last message; the manifest names all
 
 
+ROLES = ("val", "test", "labeled", "unlabeled")
+
+
 def predict(
     run: str | Path,
     scans: str | Path,
@@ -32,6 +36,7 @@ def predict(
     options: PredictOptions | Mapping[str, Any] | None = None,
     device: str = "auto",
     weights: str | None = None,
+    role: str | None = None,
     save_probabilities: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
@@ -49,6 +54,8 @@ def predict(
         options: ``PredictOptions``, or their values by dotted name (``{"predict.overlap": "0.25"}``).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         weights: ``best`` or ``last``; None takes the best where validation chose one.
+        role: ``val``, ``test``, ``labeled`` or ``unlabeled``: of the dataset ``scans``, only the cases that the (first)
+            run's split gives this role.
         save_probabilities: also writes one map of probabilities per class.
         progress: told before the first case and after each.
 
@@ -61,7 +68,7 @@ def predict(
     check_ensemble(members)
     for member in members:
         chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
-    cases = find_scans(Path(scans), members[0].task.channels)
+    cases = _of_role(members[0], Path(scans), role) if role else find_scans(Path(scans), members[0].task.channels)
     _check_out(cases, Path(out))
     tell = progress or (lambda done, total: None)
     writer = PredictionWriter(Path(out), members[0].plan, [str(folder) for folder in (run, *also)])
@@ -74,6 +81,16 @@ def predict(
         writer.close()
     _report(writer.result, len(cases))
     return writer.result
+
+
+def _of_role(run: Run, dataset: Path, role: str) -> list[Case]:
+    if role not in ROLES:
+        raise PaucisError(f"--role {role}: must be one of {', '.join(ROLES)}")
+    names = set(getattr(run.folder.split(), role))
+    cases = [case.unlabeled() for case in recognize(dataset).cases if case.name in names]
+    if not cases:
+        raise PaucisError(f"{dataset}: holds no case that the split of {run.folder.path} gives the role '{role}'")
+    return cases
 
 
 def _options(options: PredictOptions | Mapping[str, Any] | None, save_probabilities: bool) -> PredictOptions:
