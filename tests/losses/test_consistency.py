@@ -77,3 +77,10 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert torch.allclose(loss, symmetric_divergence(left.float(), right.float()))
     far = symmetric_divergence(torch.tensor([300.0, -300.0]).reshape(1, 2, 1), torch.zeros(1, 2, 1))
     assert torch.isfinite(far)
+
+
+def test_nothing_valid_stays_finite_under_a_loss_scale() -> None:
+    values = torch.rand(1, 2, 3, 3, requires_grad=True)
+    (65536.0 * masked_mean(values, torch.zeros(1, 3, 3, dtype=torch.bool))).backward()
+    assert values.grad is not None
+    assert bool((values.grad == 0).all())
