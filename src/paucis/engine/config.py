@@ -43,12 +43,12 @@ class TrainOptions:
 class OptimizerOptions:
     """How parameters move (``optimizer.*``); schedules scale to the stage's steps."""
 
-    kind: str = option("sgd", "which optimizer", choices=("sgd", "adam", "adamw"))
-    rate: float = option(0.01, "learning rate at the start (at its peak, with warm-up)", minimum=0.0)
+    kind: str = option("adamw", "which optimizer", choices=("sgd", "adam", "adamw"))
+    rate: float = option(2e-3, "learning rate at the start (at its peak, with warm-up)", minimum=0.0)
     momentum: float = option(0.9, "of SGD", minimum=0.0, maximum=1.0)
     nesterov: bool = option(False, "Nesterov's form of SGD's momentum")
     betas: tuple[float, float] = option((0.9, 0.999), "of Adam and AdamW")
-    weight_decay: float = option(1e-4, "pull of the weights to zero", minimum=0.0)
+    weight_decay: float = option(0.01, "pull of the weights to zero", minimum=0.0)
     schedule: str = option(
         "poly", "course of the learning rate", choices=("constant", "poly", "step", "cosine", "halving")
     )

@@ -83,7 +83,9 @@ class StepResult:
 
     @property
     def total(self) -> Tensor:
-        """The sum of the losses."""
+        """The sum of the losses; 0 where a stage without gradient has none."""
+        if not self.losses:
+            return torch.zeros(())
         return torch.stack([loss.float() for loss in self.losses.values()]).sum()
 
 

@@ -108,7 +108,7 @@ def train(
         PaucisError: anything the user can mend, in one line.
     """
     hooks, folder = hooks or Hooks(), RunFolder(out)
-    asked = {"method": method, "network": network, "labels": labels, "init": init, **(options or {})}
+    asked = {"method": method, "network": network, "labels": labels, "init": None if init is None else str(Path(init).absolute()), **(options or {})}
     values = {name: value for name, value in asked.items() if value is not None}
     if resume and folder.config_file.is_file():
         config = _resumed(folder, dataset, values, plugs, recipe)
