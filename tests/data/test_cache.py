@@ -140,7 +140,7 @@ def test_an_interrupted_write_leaves_nothing_that_looks_finished(cases, facts, c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "replace", stop)
+        patch.setattr("os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             cache.ensure(cases[:1], facts)
     assert not files(cache, "*.b2nd")
@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_line_that_names_the_key(cases, facts, cache, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(PaucisError, match=r"no room .*data\.cache=FOLDER"):
+    with pytest.raises(PaucisError, match=r"disk is full.*data\.cache=FOLDER"):
         cache.ensure(cases, facts)
     assert not files(cache, "*.b2nd")
 

@@ -26,7 +26,7 @@ def test_work_is_handed_to_processes_only_when_much_is_left(monkeypatch: pytest.
     where = list(over(os.getpgid, [0] * 4))
     assert len(where) == 4
     monkeypatch.setattr(processes, "_WORTH", 0.0)
-    monkeypatch.setattr(processes, "_cpus", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     first, *others = over(_process, range(4))
     assert first == os.getpid()
     assert os.getpid() not in others

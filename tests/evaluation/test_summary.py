@@ -129,6 +129,6 @@ def test_nothing_half_written_is_left_when_writing_fails(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(PaucisError, match="No space left"):
+    with pytest.raises(PaucisError, match="the disk is full"):
         write_tables(tmp_path, rows, summarize(rows))
     assert list(tmp_path.iterdir()) == []

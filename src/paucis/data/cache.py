@@ -6,16 +6,13 @@ may not be seen, has no label file to open, and a plan that changes the batch si
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import math
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from io import BytesIO
@@ -32,8 +29,9 @@ from paucis.data.formats import read_image, read_label
 from paucis.data.grid import Trace
 from paucis.data.plan import Plan
 from paucis.data.preparation import prepare, prepare_label
-from paucis.data.processes import single_threaded, without_main
+from paucis.data.processes import single_threaded, spawned
 from paucis.errors import PaucisError
+from paucis.files import unwritable, write
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +39,8 @@ SAMPLES = 10_000
 """Voxels per class whose positions are kept for drawing crops."""
 WORTH_PROCESSES = 2**25
 """Voxels to prepare from which on starting processes pays."""
+ELSEWHERE = "set data.cache=FOLDER"
+"""What to do where the cache cannot be written."""
 STALE = 24 * 3600.0
 """Seconds after which a file that was never finished is thrown away."""
 
@@ -126,9 +126,7 @@ class Cache:
                         if time.time() - left.stat().st_mtime > STALE:
                             left.unlink()
         except OSError as error:
-            raise PaucisError(
-                f"the cache folder {self.home} cannot be made ({error.strerror}): set data.cache=FOLDER"
-            ) from error
+            raise unwritable(self.home, error, ELSEWHERE) from error
 
 
 class Job(NamedTuple):
@@ -165,8 +163,10 @@ def _prepare(job: Job) -> None:
             _write(cached.label_path, compress(label, plan.ndim))
     except PaucisError as error:
         text = str(error)
+        if case.name in text or str(cached.image_path.parents[1]) in text:
+            raise
         at = "" if str(path) in text else f" ({path})"
-        raise (error if case.name in text else PaucisError(f"case '{case.name}'{at}: {text}")) from error
+        raise PaucisError(f"case '{case.name}'{at}: {text}") from error
     except MemoryError as error:
         raise PaucisError(f"case '{case.name}': not enough memory to prepare it; set data.workers=0") from error
     except Exception as error:
@@ -187,36 +187,20 @@ def sample_positions(label: NDArray[np.uint8], classes: int) -> NDArray[np.int32
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise PaucisError(
-                f"no room for prepared cases in {path.parent.parent}: free space or set data.cache=FOLDER"
-            ) from error
-        raise PaucisError(f"{path.parent} cannot be written ({error.strerror}): set data.cache=FOLDER") from error
+    write(path, lambda draft: draft.write_bytes(content), ELSEWHERE)
 
 
 def _in_processes(jobs: Sequence[Job], workers: int, progress: Progress | None) -> None:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=single_threaded) as pool:
-        try:
-            with without_main():
-                futures = [pool.submit(_prepare, job) for job in jobs]
+    try:
+        with spawned(_prepare, jobs, workers, single_threaded) as futures:
             for done, future in enumerate(as_completed(futures), start=1):
                 future.result()
                 if progress is not None:
                     progress(done, len(jobs))
-        except BrokenProcessPool as error:
-            raise PaucisError(
-                "a process that prepares cases was killed, most often for want of memory: set data.workers=1"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    except BrokenProcessPool as error:
+        raise PaucisError(
+            "a process that prepares cases was killed, most often for want of memory: set data.workers=1"
+        ) from error
 
 
 def _digest(key: str, trace: Trace) -> str:

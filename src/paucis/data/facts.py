@@ -6,14 +6,11 @@ import hashlib
 import json
 import logging
 import os
-import sys
-import types
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,9 @@ from paucis.data import formats, h5files
 from paucis.data.case import Case, Geometry, Volume
 from paucis.data.intensities import summarize
 from paucis.data.problems import Problem
+from paucis.data.processes import spawned
 from paucis.errors import PaucisError
+from paucis.files import write_text
 
 _LOG = logging.getLogger(__name__)
 _VERSION = 1
@@ -188,25 +187,10 @@ def _look_at_all(cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, Ca
 
 
 def _in_processes(cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, CaseFacts | Problem]]:
-    pool = ProcessPoolExecutor(min(workers, len(cases)), get_context("spawn"))
-    try:
-        with _without_main():
-            jobs = {pool.submit(_look_or_tell, case): case for case in cases}
+    with spawned(_look_or_tell, cases, workers) as jobs:
+        case_of = dict(zip(jobs, cases, strict=True))
         for job in as_completed(jobs):
-            yield jobs[job], job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Let processes start without importing the user's script again, which need not be guarded against that."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+            yield case_of[job], job.result()
 
 
 def _memory(case: Case, store: Path) -> Path | None:
@@ -236,13 +220,8 @@ def _remember(case: Case, facts: CaseFacts, store: Path) -> None:
     path = _memory(case, store)
     if path is None:
         return
-    draft = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(asdict(facts)), encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+    with suppress(PaucisError):
+        write_text(path, json.dumps(asdict(facts)))
 
 
 def _from_json(content: dict[str, Any]) -> CaseFacts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def inspect(path: Path) -> Nonfinite:
         raise PaucisError(f"{path} is truncated or damaged ({error}): copy or download it again") from error
 
 
-def _scan(path: Path, stream: IO[bytes]) -> Nonfinite:
+def _scan(path: Path, stream: BufferedIOBase) -> Nonfinite:
     header = stream.read(_HEADER)
     layout = _layout(header)
     if layout is None:

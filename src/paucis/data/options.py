@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from paucis.data.processes import cores
 from paucis.options import option
 
 NORMALIZATIONS = ("auto", "zscore", "ct", "dataset", "unit", "none")
@@ -79,5 +80,4 @@ def prepare_workers(options: DataOptions) -> int:
     """Processes that prepare cases: ``data.workers``, else one per usable core, at most 8; 0 on a single core."""
     if options.workers is not None:
         return options.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8) if cores > 1 else 0
+    return min(cores(), 8) if cores() > 1 else 0

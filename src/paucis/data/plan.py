@@ -36,6 +36,7 @@ from paucis.data.planning import (
     trace_case,
 )
 from paucis.errors import PaucisError
+from paucis.files import write_text
 
 BUDGET = 96**3
 PREPARATION = 1
@@ -142,7 +143,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Writes the plan as JSON."""
-        path.write_text(self.to_json(), encoding="utf-8")
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> Plan:

@@ -13,6 +13,7 @@ from paucis.data.groups import regroup
 from paucis.data.options import DataOptions
 from paucis.data.parts import Parts, divide
 from paucis.errors import PaucisError
+from paucis.files import write_text
 from paucis.registry import nearest
 
 
@@ -39,7 +40,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Writes JSON that ``data.split`` reads."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Split:

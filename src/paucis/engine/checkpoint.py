@@ -24,7 +24,12 @@ def save(path: Path, loop: Loop, best: dict[str, Any]) -> None:
         "scaler": _scaler_state(loop),
         "best": best,
     }
-    write(path, lambda temporary: torch.save(content, temporary))
+    write(path, lambda temporary: _save(content, temporary))
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as stream:  # given a name instead, torch.save hides a full disk behind an error of its own
+        torch.save(content, stream)
 
 
 def load(path: Path) -> dict[str, Any]:

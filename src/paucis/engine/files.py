@@ -1,41 +1,18 @@
-"""Writing so that nothing half-written ever looks finished."""
+"""Files of a run: JSON and tensors, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from paucis.errors import PaucisError
+from paucis.files import write, write_json
 
-
-def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Lets ``save`` write to a temporary name beside ``path``, then renames it in one step.
-
-    Raises:
-        PaucisError: the disk is full or the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save(temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save says RuntimeError when the disk is full
-        if isinstance(error, RuntimeError) and "write" not in str(error):
-            raise
-        raise PaucisError(f"{path}: cannot be written ({error}): free space or choose another folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes readable JSON."""
-    write(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2) + "\n"))
+__all__ = ["load_tensors", "read_json", "save_tensors", "write", "write_json"]
 
 
 def read_json(path: Path) -> Any:
@@ -53,9 +30,14 @@ def read_json(path: Path) -> Any:
 
 
 def save_tensors(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """Writes tensors as safetensors."""
+    """Writes tensors as safetensors, by way of memory: the library's own writer hides a full disk behind its own error.
+
+    Raises:
+        PaucisError: the disk is full or the folder cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    write(path, lambda temporary: save_file(tensors, temporary))
+    content = save(tensors)
+    write(path, lambda draft: draft.write_bytes(content))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paucis.data.case import Geometry, Volume
+from paucis.data.corners import corner_distance
 from paucis.data.formats import read_label
 from paucis.data.layouts import name_classes
 from paucis.errors import PaucisError
@@ -125,25 +125,13 @@ def _same_grid(pair: Pair, prediction: Volume, label: Volume) -> None:
         )
     if not (prediction.geometry.physical and label.geometry.physical):
         return
-    apart = _apart(prediction.geometry, label.geometry, ours)
+    apart = corner_distance(prediction.geometry, label.geometry, ours)
     allowed = min(0.1, min(label.geometry.spacing) / 10)
     if apart > allowed:
         raise PaucisError(
             f"{pair.prediction} lies up to {apart:.3g} mm away from its label {pair.label} "
             f"(allowed: {allowed:.2g} mm): {remedy}"
         )
-
-
-def _apart(first: Geometry, second: Geometry, shape: Sequence[int]) -> float:
-    """Largest distance in mm between the same corner voxel of two grids."""
-    corners = np.array(list(product(*((0, size - 1) for size in shape))), dtype=np.float64)
-    return float(np.linalg.norm(_points(first, corners) - _points(second, corners), axis=1).max())
-
-
-def _points(geometry: Geometry, voxels: NDArray[np.float64]) -> NDArray[np.float64]:
-    steps = (voxels * geometry.spacing)[:, ::-1]
-    points: NDArray[np.float64] = np.asarray(geometry.origin) + steps @ np.reshape(geometry.direction, (3, 3)).T
-    return points
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from paucis.evaluation.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, Panel, Slice, worst_slice
-from paucis.evaluation.tables import write_whole
+from paucis.evaluation.tables import ELSEWHERE
+from paucis.files import write
 
 COLORS = {
     RIGHT: ("true positive", (0.34, 0.71, 0.91, 0.45)),
@@ -73,7 +74,7 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
             axes.set_axis_off()
             _paint(axes, one, name, high)
     _legend(figure, columns, {int(kind) for one in slices for kind in np.unique(one.kinds)}, high)
-    write_whole(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+    write(path, lambda file: figure.savefig(file, dpi=110, format="png"), ELSEWHERE)
 
 
 def _height(one: Slice) -> float:

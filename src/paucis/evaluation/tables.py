@@ -6,16 +6,19 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paucis.errors import PaucisError
 from paucis.evaluation.conventions import STATES
 from paucis.evaluation.metrics import Row
 from paucis.evaluation.summary import Statistic, Summary
+from paucis.files import write, write_text
+
+ELSEWHERE = "choose another --out"
+"""What to do where results cannot be written."""
+
+write_whole = write
 
 TITLES = {
     "dice": "Dice",
@@ -72,27 +75,7 @@ def write_tables(folder: Path, rows: Sequence[Row], summary: Summary, notes: Seq
         "summary.md": markdown(summary, notes),
     }
     for name, text in texts.items():
-        write_whole(folder / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a file beside ``path``, then put it in its place.
-
-    Raises:
-        PaucisError: that failed; nothing half-written is left.
-    """
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise PaucisError(
-            f"{path} cannot be written: {error.strerror or error}; free some space or choose another folder"
-        ) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+        write_text(folder / name, text, ELSEWHERE)
 
 
 def markdown(summary: Summary, notes: Sequence[str] = ()) -> str:

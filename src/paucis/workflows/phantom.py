@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from paucis.data.case import Geometry
 from paucis.data.formats import write_map, write_mask
 from paucis.data.phantom import ORGANS, phantom
 from paucis.errors import PaucisError
+from paucis.files import write_json
 
 
 def write_phantoms(
@@ -64,4 +64,4 @@ def write_phantoms(
         "training": training,
         "test": [],
     }
-    (out / "dataset.json").write_text(json.dumps(description, indent=1) + "\n")
+    write_json(out / "dataset.json", description)

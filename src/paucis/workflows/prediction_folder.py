@@ -17,8 +17,8 @@ import paucis
 from paucis.data.case import Case
 from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask
 from paucis.data.plan import Plan
-from paucis.engine.files import write, write_json
 from paucis.errors import PaucisError
+from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
 
 
