@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import time
@@ -165,6 +166,58 @@ def evaluated(result: Any) -> Group:
     if result.sheet is not None:
         lines.append(f"pictures: {result.sheet}")
     return Group(table, *(Text(line) for line in lines))
+
+
+def benchmarked(result: Any) -> str:
+    """What a grid came to."""
+    lines = [f"left out: {name}: {reason}" for name, reason in result.refused.items()]
+    lines += [f"failed: {name}: {error}" for name, error in result.failed.items()]
+    counts = [f"{result.finished} of {result.runs} runs finished", f"{len(result.failed)} failed"]
+    lines.append(", ".join([*counts, f"{result.left} left"]))
+    if result.failed:
+        lines.append("--retry does failed runs again")
+    if result.stopped or result.left:
+        lines.append("the same call goes on with what is left")
+    lines += [f"{path}" for path in (result.out / "results.csv", *result.written) if path.is_file()]
+    return "\n".join(lines)
+
+
+def planned(runs: list[Any]) -> Group:
+    """The runs of a grid with what they will take."""
+    table = Table(title=f"{len(runs)} runs")
+    for heading in ("run", "state", "steps", "time", "remark"):
+        table.add_column(heading, justify="right" if heading in ("steps", "time") else "left")
+    for run in runs:
+        time = "?" if math.isnan(run.seconds) else _clock(run.seconds) if run.seconds else ""
+        table.add_row(run.name, run.state, str(run.steps), time, run.remark)
+    known = sum(run.seconds for run in runs if not math.isnan(run.seconds))
+    unknown = sum(math.isnan(run.seconds) for run in runs)
+    more = f", and {unknown} runs that could not be measured" if unknown else ""
+    return Group(table, Text(f"in all about {_clock(known)} on this machine, one run after another{more}"))
+
+
+def suites(found: list[dict[str, Any]]) -> str:
+    """Suites with what they compare."""
+    lines = []
+    for suite in found:
+        grid = [f"labels {_value(suite['labels'])}", f"{len(suite['seeds'])} seeds"]
+        grid += [f"{len(suite['folds'])} folds"] if suite["folds"] else []
+        lines += [f"{suite['name']}: {suite['summary']}", f"    data: {suite['needs']}", f"    grid: {', '.join(grid)}"]
+        lines.append(f"    methods: {_value(suite['methods'])}")
+    return "\n".join(lines)
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON can hold it; what is undefined is null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
 
 
 def _figures(found: dict[str, Any]) -> list[str]:
