@@ -2,11 +2,16 @@
 
 from paucis.losses.consistency import masked_mean, squared_difference, symmetric_divergence
 from paucis.losses.divergence import jensen_shannon, kl_divergence
+from paucis.losses.energy_distance import generalized_energy_distance
 from paucis.losses.entropy import entropy_loss
 from paucis.losses.equivariant import equivariance_loss
+from paucis.losses.pairwise_contrast import pairwise_contrastive
 from paucis.losses.patch_dragsaw import patch_affinity, patch_dragsaw
 from paucis.losses.pixel_contrastive import pixel_contrastive
+from paucis.losses.prototype_contrast import prototype_contrastive
 from paucis.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
+from paucis.losses.stochastic import stochastic_nll
+from paucis.losses.supervised_contrast import supervised_contrastive
 from paucis.losses.uncertain_prototype_contrastive import (
     class_prototypes,
     prototype_similarity,
@@ -19,15 +24,20 @@ __all__ = [
     "dice_loss",
     "entropy_loss",
     "equivariance_loss",
+    "generalized_energy_distance",
     "jensen_shannon",
     "kl_divergence",
     "masked_mean",
+    "pairwise_contrastive",
     "patch_affinity",
     "patch_dragsaw",
     "pixel_contrastive",
+    "prototype_contrastive",
     "prototype_similarity",
     "segmentation_loss",
     "squared_difference",
+    "stochastic_nll",
+    "supervised_contrastive",
     "symmetric_divergence",
     "uncertain_prototype_contrastive",
 ]
