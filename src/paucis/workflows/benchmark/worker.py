@@ -14,6 +14,7 @@ import shutil
 import signal
 import statistics
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ def _train(run: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     from paucis.engine.callbacks import Interrupted
     from paucis.workflows.train import Hooks, train
 
-    gauge = Gauge(job["parent"])
+    gauge = Gauge()
+    threading.Thread(target=_stop_with, args=(job["parent"],), daemon=True).start()
     done = train(out=run, resume=True, hooks=Hooks(tell=_say, progress=gauge.preparing, report=gauge.step))
     if not done.finished:
         raise Interrupted
@@ -140,14 +142,9 @@ def steps_taken(path: Path) -> tuple[float, float]:
 
 
 class Gauge:
-    """Follows a training: its peak of memory, and whether somebody still waits for it.
+    """Follows a training for its peak of memory."""
 
-    Args:
-        parent: process that started this one; when it is gone, the training saves itself and stops.
-    """
-
-    def __init__(self, parent: int) -> None:
-        self.parent = parent
+    def __init__(self) -> None:
         self.steps = 0
         self.before = _status("VmRSS")
 
@@ -161,9 +158,6 @@ class Gauge:
         self.steps += 1
         if self.steps == 1:
             _forget_peak()
-        if os.getppid() != self.parent:
-            self.parent = os.getppid()
-            os.kill(os.getpid(), signal.SIGINT)
 
     def memory(self) -> dict[str, float]:
         """MiB that training took: of the GPU where one was used, else of this process (without loader processes).
@@ -177,6 +171,13 @@ class Gauge:
             return {"peak_memory_mib": taken, "memory_mib": taken}
         peak = _status("VmHWM") or float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return {"peak_memory_mib": round(peak / 1024, 1), "memory_mib": round((peak - self.before) / 1024, 1)}
+
+
+def _stop_with(parent: int) -> None:
+    """Lets this process save itself and stop when the one that started it is gone: nobody would use its result."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _forget_peak() -> None:
