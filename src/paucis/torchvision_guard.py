@@ -17,7 +17,7 @@ _OPERATORS = ("nms", "qnms")
 
 def _guard() -> None:
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except ImportError:
         return
     except RuntimeError as error:

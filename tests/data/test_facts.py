@@ -53,6 +53,22 @@ def test_facts_are_those_of_the_arrays(tmp_path: Path, case: Case) -> None:
     assert all(np.isfinite(list(fact.intensity[0].values())))
 
 
+def test_ignored_voxels_are_no_foreground_and_are_remembered_apart(tmp_path: Path, case: Case) -> None:
+    assert case.label is not None
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
+    mask[2] = 9
+    write(case.label, mask)
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(case.images[0])))
+    for ignore, inside in ((frozenset[int](), mask > 0), (frozenset({9}), mask == 4), (frozenset({4, 9}), mask > 9)):
+        fact = gather([case], tmp_path / "store", ignore=ignore)[0]["a"]
+        assert fact.label_counts == {0: 64, 4: 6, 9: 35}
+        if inside.any():
+            assert fact.foreground is not None
+            assert fact.foreground[0]["mean"] == pytest.approx(values[inside].mean(), rel=1e-6)
+        else:
+            assert fact.foreground is None
+
+
 def test_what_was_seen_is_remembered_until_a_file_changes(tmp_path: Path, case: Case) -> None:
     first, _ = gather([case], tmp_path / "store")
     label = case.label

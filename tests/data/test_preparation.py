@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 from making_cases import EYE, FLIPPED, OBLIQUE, imagined, planned
 
+from paucis.batch import IGNORE
 from paucis.data.case import Geometry, Volume
 from paucis.data.grid import coarse_axis, trace_of
 from paucis.data.preparation import orient, prepare, prepare_label, resample, unorient
@@ -205,6 +206,30 @@ def test_masks_are_resampled_with_volumes_kept_and_no_new_class():
         label = prepare_label(Volume(ball[None], Geometry(spacing=spacing)), plan)
         assert set(np.unique(label)) == {0, 2}
         assert label.sum() == pytest.approx(ball.sum() * np.prod(spacing), rel=0.06)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.6, 2.0), (3.0, 1.0, 0.4)])
+def test_an_ignored_voxel_stays_ignored_and_a_labeled_one_labeled(spacing):
+    plan = dataclasses.replace(plan_of(), ignore=(7, 9))
+    raw = np.random.default_rng(0).choice([0, 1, 2, 7, 9], (1, 9, 10, 11)).astype(np.uint8)
+    label = prepare_label(Volume(raw, Geometry(spacing=spacing)), plan)
+    nearest = raw[0]
+    for axis, size in enumerate(label.shape):
+        center = (np.arange(size) + 0.5) * raw.shape[axis + 1] / size - 0.5
+        nearest = nearest.take(np.round(center).astype(int).clip(0, raw.shape[axis + 1] - 1), axis)
+    np.testing.assert_array_equal(label == IGNORE, nearest >= 7)
+    assert set(np.unique(label)) == {0, 1, 2, IGNORE}
+    if spacing == (1.0, 1.0, 1.0):
+        np.testing.assert_array_equal(label, np.where(raw[0] >= 7, IGNORE, raw[0]))
+
+
+def test_between_an_ignored_and_a_labeled_voxel_nothing_is_known():
+    plan = dataclasses.replace(planned([imagined("p", (1, 32, 32), dims=2, physical=False)]), ignore=(2,))
+    raw = np.zeros((1, 1, 64, 64), np.uint8)
+    raw[..., 10] = 2
+    label = prepare_label(Volume(raw, Geometry(dims=2, physical=False)), plan)
+    assert (label[..., 5] == IGNORE).all()
+    assert (label == IGNORE).sum() == 32
 
 
 def test_a_line_of_one_pixel_survives_halving():

@@ -1,4 +1,4 @@
-"""What the methods and plug-ins of others need from the engine: stages, pseudo-labels, plug-in losses, weights to start from."""
+"""What methods and plug-ins need from the engine: stages, pseudo-labels, plug-in losses, weights to start from."""
 
 from __future__ import annotations
 

@@ -45,15 +45,17 @@ def check(
 ) -> None:
     """Tell what a folder of scans holds, and every problem with its remedy."""
     from paucis.cli import render
+    from paucis.cli.checked import checked
     from paucis.data.options import DataOptions, cache_home
+    from paucis.data.problems import refuse
     from paucis.options import build
     from paucis.workflows.check import check_dataset
 
     data = build(DataOptions, _section(overrides, "data"), "data.")
     with render.progress() as progress:
         report = check_dataset(dataset, group=data.group, store=cache_home(data), progress=progress)
-    render.out(json.dumps(report.as_dict(), indent=2) if as_json else render.report(report))
-    raise typer.Exit(2 if report.errors else 0)
+    render.out(json.dumps(report.as_dict(), indent=2) if as_json else checked(report))
+    refuse(report.problems, "see above")
 
 
 @app.command()

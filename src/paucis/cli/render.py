@@ -24,8 +24,15 @@ def out(text: str | Group) -> None:
         Console(width=None if sys.stdout.isatty() else 140).print(text)
 
 
+PATIENCE = 20.0  # seconds between two lines that tell how far a piece of work is
+
+
 class Screen:
-    """Progress of a long piece of work: a bar on a terminal, a line now and then elsewhere."""
+    """Progress of a long piece of work: a bar on a terminal, a line now and then elsewhere.
+
+    Elsewhere, the first lines are held back for as long as nothing takes long: where the work fails at once, its
+    reason is the only line.
+    """
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -39,11 +46,20 @@ class Screen:
             disable=not self.console.is_terminal,
         )
         self.tasks: dict[str, Any] = {}
-        self.said = time.monotonic()
+        self.said = self.started = time.monotonic()
+        self.held: list[str] = []
 
     def tell(self, line: str) -> None:
-        """Says one line at once."""
-        self.console.print(line, highlight=False, soft_wrap=True)
+        """Says one line."""
+        self.held.append(line)
+        if self.console.is_terminal or time.monotonic() - self.started > PATIENCE:
+            self.release()
+
+    def release(self) -> None:
+        """Says what was held back."""
+        for line in self.held:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.held.clear()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Shows how far something is."""
@@ -51,6 +67,7 @@ class Screen:
 
     def report(self, state: dict[str, Any]) -> None:
         """Shows how far a training is."""
+        self.release()
         notes = [f"{state['speed']:.2f} steps/s", f"{_clock(state['left'])} left"]
         if state["dice"] is not None:
             notes.insert(0, f"Dice {100 * state['dice']:.1f}")
@@ -63,9 +80,9 @@ class Screen:
             if what not in self.tasks:
                 self.tasks[what] = self.bar.add_task(what, total=total, note=note)
             self.bar.update(self.tasks[what], completed=done, total=total, note=note)
-        elif done == total or time.monotonic() - self.said > 20:
+        elif done == total or time.monotonic() - self.said > PATIENCE:
             self.said = time.monotonic()
-            self.console.print(f"{what} {done}/{total} {note}".rstrip(), highlight=False, soft_wrap=True)
+            self.tell(f"{what} {done}/{total} {note}".rstrip())
 
 
 @contextmanager
@@ -86,6 +103,7 @@ def follow() -> Iterator[Screen]:
     try:
         with screen.bar:
             yield screen
+        screen.release()
     finally:
         logger.removeHandler(handler)
 
@@ -107,18 +125,6 @@ def entries(found: list[dict[str, Any]]) -> str:
             choices = f" ({', '.join(map(str, item['choices']))})" if item["choices"] else ""
             lines.append(f"    {item['name']} = {_value(item['default'])}{meaning}{choices}")
     return "\n".join(lines) if lines else "none yet"
-
-
-def report(found: Any) -> str:
-    """What ``check`` found, as text."""
-    content = found.as_dict()
-    problems = content.pop("problems")
-    lines = [f"{name.replace('_', ' ')}: {_value(value)}" for name, value in content.items()]
-    for problem in problems:
-        lines.append(f"{problem['level']}: {problem['file']}: {problem['message']}: {problem['remedy']}")
-    if not problems:
-        lines.append("no problems")
-    return "\n".join(lines)
 
 
 def trained(result: Any) -> str:

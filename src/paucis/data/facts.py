@@ -11,6 +11,7 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class CaseFacts:
         dtype: NumPy name of the type the images are stored in.
         intensity: per channel ``mean, std, min, max, p005, p500, p995`` over the finite voxels (quantiles at 0.5 %,
             50 % and 99.5 %).
-        foreground: the same over voxels whose raw label is above 0; None without a label or without such voxels, or
-            where the label has another size.
+        foreground: the same over voxels whose raw label is above 0 and not one to ignore; None without a label or
+            without such voxels, or where the label has another size.
         nonfinite: NaN and infinite voxels, over all channels.
         label_counts: voxels of each raw label value, or None without a label.
         label_shape: voxels of the label along (Z, Y, X), or None.
@@ -69,7 +70,11 @@ class CaseFacts:
 
 
 def gather(
-    cases: Sequence[Case], store: Path, workers: int = 0, progress: Progress | None = None
+    cases: Sequence[Case],
+    store: Path,
+    workers: int = 0,
+    progress: Progress | None = None,
+    ignore: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, CaseFacts], list[Problem]]:
     """Look at every case, in parallel, and remember what was seen.
 
@@ -81,6 +86,7 @@ def gather(
         store: folder whose ``facts/`` is the memory, one small JSON file per case; made when missing.
         workers: processes; 0 stays in this one.
         progress: called with (done, of all).
+        ignore: raw label values that mark voxels about which nothing is said (``paucis.data.layouts.ignored``).
 
     Returns:
         Facts by case name, in the order of ``cases``, and a problem for each case that could not be read.
@@ -90,7 +96,7 @@ def gather(
     problems: dict[str, Problem] = {}
     new = []
     for case in cases:
-        remembered = _recall(case, store)
+        remembered = _recall(case, store, ignore)
         if remembered is None:
             new.append(case)
         else:
@@ -98,12 +104,12 @@ def gather(
     done = len(found)
     if progress:
         progress(done, len(cases))
-    for case, outcome in _look_at_all(new, workers):
+    for case, outcome in _look_at_all(new, workers, ignore):
         if isinstance(outcome, Problem):
             problems[case.name] = outcome
         else:
             found[case.name] = outcome
-            _remember(case, outcome, store)
+            _remember(case, outcome, store, ignore)
         done += 1
         if progress:
             progress(done, len(cases))
@@ -113,8 +119,12 @@ def gather(
     ]
 
 
-def look(case: Case) -> CaseFacts:
+def look(case: Case, ignore: frozenset[int] = frozenset()) -> CaseFacts:
     """The facts of one case, from its files.
+
+    Args:
+        case: with its label, if that may be opened.
+        ignore: raw label values that mark voxels about which nothing is said.
 
     Raises:
         PaucisError: a file cannot be read.
@@ -126,7 +136,7 @@ def look(case: Case) -> CaseFacts:
         values, numbers = np.unique(label.array, return_counts=True)
         counts = {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
         if label.array.shape[1:] == image.array.shape[1:]:
-            inside = label.array[0] > 0
+            inside = (label.array[0] > 0) & ~np.isin(label.array[0], list(ignore))
     summaries = [summarize(channel) for channel in image.array]
     visible = inside is not None and bool(inside.any())
     return CaseFacts(
@@ -165,37 +175,42 @@ def _digest(paths: Sequence[Path], volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def _look_or_tell(case: Case) -> CaseFacts | Problem:
+def _look_or_tell(case: Case, ignore: frozenset[int]) -> CaseFacts | Problem:
     try:
-        return look(case)
+        return look(case, ignore)
     except PaucisError as error:
         return Problem.of(error, (*case.images, *([case.label] if case.label else [])))
     except MemoryError:
         return Problem("error", str(case.images[0]), "does not fit into memory", "crop or resample it")
 
 
-def _look_at_all(cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, CaseFacts | Problem]]:
+def _look_at_all(
+    cases: Sequence[Case], workers: int, ignore: frozenset[int]
+) -> Iterator[tuple[Case, CaseFacts | Problem]]:
+    work = partial(_look_or_tell, ignore=ignore)
     left = {case.name: case for case in cases}
     if workers > 0 and len(cases) > _FEW:
         try:
-            for case, outcome in _in_processes(cases, workers):
+            for case, outcome in _in_processes(work, cases, workers):
                 yield left.pop(case.name), outcome
         except BrokenProcessPool:  # one was killed, by a lack of memory as a rule: go on in this process alone
             _LOG.warning("a process that read scans was killed (lack of memory?); reading on without processes")
     for case in list(left.values()):
-        yield case, _look_or_tell(case)
+        yield case, work(case)
 
 
-def _in_processes(cases: Sequence[Case], workers: int) -> Iterator[tuple[Case, CaseFacts | Problem]]:
-    with spawned(_look_or_tell, cases, workers) as jobs:
+def _in_processes(
+    work: Callable[[Case], CaseFacts | Problem], cases: Sequence[Case], workers: int
+) -> Iterator[tuple[Case, CaseFacts | Problem]]:
+    with spawned(work, cases, workers) as jobs:
         case_of = dict(zip(jobs, cases, strict=True))
         for job in as_completed(jobs):
             yield case_of[job], job.result()
 
 
-def _memory(case: Case, store: Path) -> Path | None:
+def _memory(case: Case, store: Path, ignore: frozenset[int]) -> Path | None:
     """Where the facts of a case lie, by what its files look like from outside; None when one is missing."""
-    seen: list[Any] = [_VERSION, case.name, len(case.images)]
+    seen: list[Any] = [_VERSION, case.name, len(case.images), *sorted(ignore)]
     for path in (*case.images, *([case.label] if case.label else [])):
         try:
             status = path.stat()
@@ -205,8 +220,8 @@ def _memory(case: Case, store: Path) -> Path | None:
     return store / f"{hashlib.blake2b(json.dumps(seen).encode(), digest_size=16).hexdigest()}.json"
 
 
-def _recall(case: Case, store: Path) -> CaseFacts | None:
-    path = _memory(case, store)
+def _recall(case: Case, store: Path, ignore: frozenset[int]) -> CaseFacts | None:
+    path = _memory(case, store, ignore)
     if path is None:
         return None
     try:
@@ -215,9 +230,9 @@ def _recall(case: Case, store: Path) -> CaseFacts | None:
         return None
 
 
-def _remember(case: Case, facts: CaseFacts, store: Path) -> None:
+def _remember(case: Case, facts: CaseFacts, store: Path, ignore: frozenset[int]) -> None:
     """Keep the facts; a memory that cannot be written is a slower next time, no more."""
-    path = _memory(case, store)
+    path = _memory(case, store, ignore)
     if path is None:
         return
     with suppress(PaucisError):

@@ -22,6 +22,7 @@ from paucis.data.case import Dataset, Geometry
 from paucis.data.facts import CaseFacts
 from paucis.data.grid import Trace, trace_of
 from paucis.data.intensity import Normalization, choose_normalization
+from paucis.data.layouts.description import ignored
 from paucis.data.options import DataOptions
 from paucis.data.patching import plan_batch, plan_flips
 from paucis.data.planfile import read_plan
@@ -64,6 +65,7 @@ class Plan:
         strides: down-sampling factor of each network level, the finest (ones) first.
         batch_size: crops a step.
         flips: axes of the patch along which a mirrored image is still a possible one.
+        ignore: raw mask values of voxels about which nothing is said: no loss and no metric counts them.
     """
 
     ndim: int
@@ -80,6 +82,7 @@ class Plan:
     strides: tuple[tuple[int, ...], ...]
     batch_size: int
     flips: tuple[int, ...]
+    ignore: tuple[int, ...] = ()
 
     @property
     def multiple(self) -> tuple[int, ...]:
@@ -121,7 +124,7 @@ class Plan:
 
     def label_key(self) -> str:
         """Digest of what decides on a prepared label."""
-        return _digest([PREPARATION, *self._grid(), self.values])
+        return _digest([PREPARATION, *self._grid(), self.values, self.ignore])
 
     def to_json(self) -> str:
         """One line per entry, for reading and editing."""
@@ -204,6 +207,7 @@ def make_plan(
         strides=strides,
         batch_size=plan_batch(patch, budget_voxels),
         flips=plan_flips(options.flips, dataset.classes, directions(known, slice_axis), upright=pictures and not color),
+        ignore=tuple(sorted(ignored(dataset))),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from paucis.batch import IGNORE
@@ -38,13 +38,15 @@ def read_plan(cls: type[Plan], text: str, source: str) -> Plan:
 def _entries(cls: type[Plan], content: dict[str, Any], source: str) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     names = [field.name for field in fields(cls)]
+    needed = [field.name for field in fields(cls) if field.default is MISSING]
     for key in content:
         if key not in names:
             raise PaucisError(f"{source}: unknown entry '{key}'{nearest(key, names)}")
-    for name in names:
+    for name in needed:
         if name not in content:
             raise PaucisError(f"{source}: the entry '{name}' is missing")
-    read = {name: convert(content[name], hints[name], f"{source}: {name}") for name in names if name != "normalization"}
+    given = [name for name in content if name != "normalization"]
+    read = {name: convert(content[name], hints[name], f"{source}: {name}") for name in given}
     scalings = content["normalization"]
     if not isinstance(scalings, list) or not all(isinstance(item, dict) for item in scalings):
         raise PaucisError(f"{source}: normalization must be a list with one entry per channel")
@@ -75,6 +77,7 @@ def _contradictions(plan: Plan) -> list[str]:
     )
     must(2 <= len(plan.classes) < IGNORE, f"classes must be 2 to {IGNORE - 1} names, background first")
     must(len(set(plan.values)) == len(plan.values) == len(plan.classes), "values needs one raw mask value per class")
+    must(not set(plan.ignore) & set(plan.values), "ignore must not hold the value of a class")
     must((plan.spacing is None) != (plan.size is None), "one of spacing and size must be given, the other null")
     must(
         plan.spacing is None or (len(plan.spacing) == n and min(plan.spacing) > 0), f"spacing needs {n} entries above 0"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional
 
+from paucis.batch import IGNORE
 from paucis.data.case import Volume
 from paucis.data.grid import Trace, orient, unorient
 from paucis.data.plan import Plan
@@ -52,7 +53,8 @@ def prepare_label(volume: Volume, plan: Plan, trace: Trace | None = None) -> NDA
     """A mask as class indices on the planned grid.
 
     Every class is resampled linearly, as a map of its own, and the largest wins; among equals the later class, so
-    that thin structures survive. Nothing is smoothed before.
+    that thin structures survive. Nothing is smoothed before. A voxel stays ``IGNORE`` where the nearest stored one is:
+    neither does a guess take its place, nor does it take the place of a labeled one.
 
     Args:
         volume: (1, Z, Y, X) raw mask values.
@@ -60,7 +62,7 @@ def prepare_label(volume: Volume, plan: Plan, trace: Trace | None = None) -> NDA
         trace: of the image; None takes the mask's own geometry.
 
     Returns:
-        (Z, Y, X).
+        (Z, Y, X); ``IGNORE`` where the mask holds a value of ``plan.ignore``.
 
     Raises:
         PaucisError: a value that is no class, or another shape than the image's.
@@ -74,10 +76,12 @@ def prepare_label(volume: Volume, plan: Plan, trace: Trace | None = None) -> NDA
         return np.ascontiguousarray(classes)
     winner = np.zeros(trace.prepared, np.uint8)
     best = np.full(trace.prepared, -1.0, np.float32)
-    for index in np.unique(classes):
+    for index in np.setdiff1d(classes, IGNORE):
         score = _linear((classes == index).astype(np.float32)[None], trace.prepared)[0]
         wins = score >= best
         winner[wins], best[wins] = index, score[wins]
+    if plan.ignore:
+        winner[_nearest(classes == IGNORE, trace.prepared)] = IGNORE
     return winner
 
 
@@ -107,17 +111,28 @@ def _linear(array: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.floa
     return result
 
 
+def _nearest(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.bool_]:
+    """The nearest voxel of (Z, Y, X) on another grid; true where one of several nearest is."""
+    for axis, (old, new) in enumerate(zip(mask.shape, shape, strict=True)):
+        if new != old:
+            center = (np.arange(new) + 0.5) * (old / new) - 0.5
+            low, high = np.ceil(center - 0.5).astype(np.intp), np.floor(center + 0.5).astype(np.intp)
+            mask = mask.take(low, axis, mode="clip") | mask.take(high, axis, mode="clip")
+    return mask
+
+
 def _class_indices(raw: NDArray[np.generic], plan: Plan) -> NDArray[np.uint8]:
-    order = np.argsort(plan.values)
-    values = np.asarray(plan.values)[order]
+    known, indices = (*plan.values, *plan.ignore), (*range(len(plan.values)), *(IGNORE for _ in plan.ignore))
+    order = np.argsort(known)
+    values = np.asarray(known)[order]
     place = np.searchsorted(values, raw).clip(max=len(values) - 1)
     wrong = values[place] != raw
     if wrong.any():
         found = sorted({_number(value) for value in np.unique(raw[wrong])})[:5]
-        known = ", ".join(f"{value} {name}" for value, name in zip(plan.values, plan.classes, strict=True))
-        raise PaucisError(f"the mask holds {', '.join(map(str, found))}, which is no class (classes: {known})")
-    indices: NDArray[np.uint8] = order.astype(np.uint8)[place]
-    return indices
+        named = ", ".join(f"{value} {name}" for value, name in zip(plan.values, plan.classes, strict=True))
+        raise PaucisError(f"the mask holds {', '.join(map(str, found))}, which is no class (classes: {named})")
+    classes: NDArray[np.uint8] = np.asarray(indices, np.uint8)[order][place]
+    return classes
 
 
 def _number(value: np.generic) -> float | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,3 +36,11 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}: {self.remedy}"
+
+
+def refuse(problems: Iterable[Problem], others: str) -> None:
+    """Raises the first error as a ``PaucisError``; ``others`` tells where further ones are listed."""
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more: {others})" if len(errors) > 1 else ""
+        raise PaucisError(f"{errors[0]}{more}")

@@ -62,7 +62,7 @@ def pixel_contrastive(
                     )
                 ]
             )
-            for few, labels in zip(a.split(rows), anchor_labels.split(rows), strict=True)
+            for few, labels in zip(torch.split(a, rows), torch.split(anchor_labels, rows), strict=True)
         ]
         total, count = torch.stack(sums).sum(0)
         return total / count.clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from paucis.data.case import Dataset
 from paucis.data.checks import Problem, check
 from paucis.data.facts import CaseFacts, Progress, gather
 from paucis.data.groups import grouped, regroup
-from paucis.data.layouts import recognize, with_classes
+from paucis.data.layouts import ignored, recognize, with_classes
 from paucis.data.layouts.folders import leftovers
 from paucis.data.options import DataOptions, cache_home, prepare_workers
 from paucis.errors import PaucisError
@@ -32,12 +32,21 @@ class Range:
 
 @dataclass(frozen=True)
 class ClassFound:
-    """A class: its raw mask value, in how many labels it is, and its voxels over all of them."""
+    """A class, or a value to ignore.
+
+    Attributes:
+        name: of the class.
+        value: in the masks.
+        cases: labels that hold it.
+        voxels: over all labels.
+        share: of the voxels of all classes over all labels; 0 for what is ignored.
+    """
 
     name: str
     value: int
     cases: int
     voxels: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Report:
         unreadable: cases with a file that cannot be read; they are not in sizes, spacings and classes.
         channels: channel names.
         classes: background first; empty without a readable label.
+        ignored: raw values of voxels that count for nothing (nnU-Net's ``ignore`` label).
         dims: 2 for pictures, 3 for volumes.
         sizes: voxels along (Z, Y, X); None when nothing could be read.
         spacings: mm along (Z, Y, X); None where the files carry no geometry.
@@ -71,6 +81,7 @@ class Report:
     unreadable: int
     channels: tuple[str, ...]
     classes: tuple[ClassFound, ...]
+    ignored: tuple[ClassFound, ...]
     dims: int | None
     sizes: Range | None
     spacings: Range | None
@@ -115,7 +126,8 @@ def check_dataset(
     """
     options = DataOptions(group=group, workers=workers)
     dataset = regroup(recognize(Path(path)), group)
-    facts, problems = gather(dataset.cases, store or cache_home(options), prepare_workers(options), progress)
+    ignore = ignored(dataset)
+    facts, problems = gather(dataset.cases, store or cache_home(options), prepare_workers(options), progress, ignore)
     unreadable = len(dataset.cases) - len(facts)
     try:
         dataset = with_classes(dataset, facts.values()) if any(case.label for case in dataset.cases) else dataset
@@ -139,7 +151,8 @@ def _report(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: int, probl
         patients=len(grouped(dataset.cases)),
         unreadable=unreadable,
         channels=dataset.channels,
-        classes=_classes(dataset, facts),
+        classes=_classes(dataset.classes, dataset.values, facts),
+        ignored=_ignored(dataset, facts),
         dims=max((fact.geometry.dims for fact in facts), default=None),
         sizes=_range([fact.shape for fact in facts]),
         spacings=_range([fact.geometry.spacing for fact in facts if fact.geometry.physical]),
@@ -149,12 +162,19 @@ def _report(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: int, probl
     )
 
 
-def _classes(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[ClassFound, ...]:
+def _classes(names: Sequence[str], values: Sequence[int], facts: Sequence[CaseFacts]) -> tuple[ClassFound, ...]:
     counts = [fact.label_counts for fact in facts if fact.label_counts is not None]
+    voxels = [sum(one.get(value, 0) for one in counts) for value in values]
+    total = max(sum(voxels), 1)
     return tuple(
-        ClassFound(name, value, sum(value in one for one in counts), sum(one.get(value, 0) for one in counts))
-        for name, value in zip(dataset.classes, dataset.values, strict=True)
+        ClassFound(name, value, sum(value in one for one in counts), number, number / total)
+        for name, value, number in zip(names, values, voxels, strict=True)
     )
+
+
+def _ignored(dataset: Dataset, facts: Sequence[CaseFacts]) -> tuple[ClassFound, ...]:
+    values = sorted(ignored(dataset))
+    return tuple(replace(found, share=0.0) for found in _classes(["ignore"] * len(values), values, facts))
 
 
 def _range(rows: Sequence[Sequence[float]]) -> Range | None:

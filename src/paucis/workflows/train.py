@@ -13,13 +13,14 @@ import torch
 
 from paucis.batch import Task
 from paucis.data.cache import Cache
-from paucis.data.checks import Problem, check
+from paucis.data.checks import check
 from paucis.data.facts import gather
 from paucis.data.groups import regroup
-from paucis.data.layouts import recognize
+from paucis.data.layouts import ignored, recognize
 from paucis.data.layouts.classes import with_classes
 from paucis.data.options import cache_home, prepare_workers
 from paucis.data.plan import BUDGET, Plan, make_plan
+from paucis.data.problems import Problem, refuse
 from paucis.data.split import Roles, Split, apply_split, make_split
 from paucis.engine import devices
 from paucis.engine.callbacks import Interrupted
@@ -62,6 +63,8 @@ class Hooks:
 
 
 CPU_BUDGET = 64**3
+TOLD = 3  # warnings about the data; the rest is counted
+LISTED = "`paucis check DATASET` lists all"
 
 CHANGEABLE = (
     "train.steps",
@@ -108,7 +111,13 @@ def train(
         PaucisError: anything the user can mend, in one line.
     """
     hooks, folder = hooks or Hooks(), RunFolder(out)
-    asked = {"method": method, "network": network, "labels": labels, "init": None if init is None else str(Path(init).absolute()), **(options or {})}
+    asked = {
+        "method": method,
+        "network": network,
+        "labels": labels,
+        "init": None if init is None else str(Path(init).absolute()),
+        **(options or {}),
+    }
     values = {name: value for name, value in asked.items() if value is not None}
     if resume and folder.config_file.is_file():
         config = _resumed(folder, dataset, values, plugs, recipe)
@@ -182,7 +191,7 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     method = METHODS.get(config.method)
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
     store, workers = cache_home(config.data), prepare_workers(config.data)
-    facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"))
+    facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"), ignored(dataset))
     problems = [*problems, *check(dataclasses.replace(dataset, cases=tuple(used)), facts)]
     _refuse(problems, hooks)
     dataset = with_classes(dataset, facts.values())
@@ -215,7 +224,7 @@ def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
     uses_unlabeled = METHODS.get(config.method).uses_unlabeled
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])
     store = cache_home(config.data)
-    facts, _ = gather(used, store, 0, None)
+    facts, _ = gather(used, store, ignore=ignored(dataset))
     return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan
 
 
@@ -261,13 +270,12 @@ def _check_setting(config: Config, task: Task, plan: Plan, roles: Roles) -> None
 
 
 def _refuse(problems: list[Problem], hooks: Hooks) -> None:
-    errors = [problem for problem in problems if problem.level == "error"]
-    if errors:
-        more = f" (and {len(errors) - 1} more: `paucis check DATASET` lists all)" if len(errors) > 1 else ""
-        raise PaucisError(f"{errors[0].file}: {errors[0].message}: {errors[0].remedy}{more}")
+    refuse(problems, LISTED)
     if hooks.tell:
-        for problem in problems:
+        for problem in problems[:TOLD]:
             hooks.tell(f"warning: {problem.file}: {problem.message}")
+        if len(problems) > TOLD:
+            hooks.tell(f"warning: and {len(problems) - TOLD} more: {LISTED}")
 
 
 def _progress(hooks: Hooks, what: str) -> Callable[[int, int], None] | None:

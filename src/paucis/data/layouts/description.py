@@ -68,9 +68,10 @@ def classes_of(description: Mapping[str, Any], path: Path) -> tuple[tuple[str, .
 
 def ignored(dataset: Dataset) -> frozenset[int]:
     """Raw mask values that mean 'do not look here': nnU-Net's ``ignore`` label, where the dataset declares one."""
-    root = dataset.root if dataset.root.is_dir() else dataset.root.parent
-    labels = _labels(read_description(root), root / DESCRIPTION)
-    return frozenset(value for name, value in labels.items() if _is_ignore(name))
+    paths = [path for name in (DESCRIPTION, "manifest.json") if (path := dataset.root / name).is_file()]
+    described = [(content, path) for path in paths if isinstance(content := read_json(path), dict)]
+    labels = [pair for content, path in described for pair in _labels(content, path).items()]
+    return frozenset(value for name, value in labels if _is_ignore(name))
 
 
 def _is_ignore(name: str) -> bool:
