@@ -41,8 +41,8 @@ def generalized_energy_distance(student: Tensor, teacher: Tensor, *, smooth: flo
     """
     with no_autocast(student):
         batch, classes = student.shape[1:3]
-        own, between, other = _Products.apply(_rows(student), _rows(teacher))
-        own, between, other = (gram.unflatten(0, (batch, classes)) for gram in (own, between, other))
+        own, between, other = _Products.apply(_rows(student), _rows(teacher))  # type: ignore[no-untyped-call]
+        own, between, other = (gram.view(batch, classes, *gram.shape[1:]) for gram in (own, between, other))
         s, t = torch.diagonal(own, dim1=-2, dim2=-1), torch.diagonal(other, dim1=-2, dim2=-1)
         apart = 2 * _distance(between, s, t, smooth)
         distance: Tensor = apart - _distance(own, s, s, smooth) - _distance(other, t, t, smooth)
@@ -89,7 +89,7 @@ def _gram(a: Tensor, b: Tensor) -> Tensor:
         left, right = a[:, row], b[:, row]
         gram = left[:, whole:] @ right[:, whole:].mT
         if blocks:
-            parts = [side[:, :whole].unflatten(1, (blocks, _BLOCK)).transpose(0, 1) for side in (left, right)]
+            parts = [side[:, :whole].view(-1, blocks, _BLOCK).transpose(0, 1) for side in (left, right)]
             gram = gram + torch.bmm(parts[0], parts[1].mT).sum(0)
         grams.append(gram)
     return torch.stack(grams)

@@ -38,7 +38,7 @@ def stochastic_nll(samples: Tensor, labels: Tensor, ignore_index: int = IGNORE) 
         number, batch = samples.shape[:2]
         targets = labels.long().unsqueeze(0).expand(number, *labels.shape).flatten(0, 1)
         losses = F.cross_entropy(full(samples).flatten(0, 1), targets, ignore_index=ignore_index, reduction="none")
-        log_likelihood = -losses.flatten(1).sum(1).unflatten(0, (number, batch))
+        log_likelihood = -losses.flatten(1).sum(1).view(number, batch)
         voxels = labels.ne(ignore_index).flatten(1).sum(1).clamp(min=1)
         each: Tensor = (math.log(number) - torch.logsumexp(log_likelihood, 0)) / voxels
         return each.sum() / max(batch, 1)

@@ -42,4 +42,5 @@ def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float 
         others = torch.logsumexp(logits.scatter_(1, anchors.unsqueeze(1), -torch.inf), 1)
         sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, classes, vectors)
         near = (mine * (sums[classes[anchors]] - mine)).sum(1) / (positives[anchors].to(mine) * temperature)
-        return (others - near).mean()
+        loss: Tensor = (others - near).mean()
+        return loss

@@ -12,15 +12,21 @@ from paucis.networks import (
     vnet,
 )
 from paucis.networks.base import NETWORKS, Decoder, Features, Network, NetworkOptions, Site, register
+from paucis.networks.deformable import DeformableConv
 from paucis.networks.making import make
+from paucis.networks.multi_level import MultiLevelEmbedding
+from paucis.networks.multicure_block import MultiCUREBlock
 from paucis.networks.shallow_conv import guard_convolutions
 from paucis.networks.weights import LoadReport, load_weights
 
 __all__ = [
     "NETWORKS",
     "Decoder",
+    "DeformableConv",
     "Features",
     "LoadReport",
+    "MultiCUREBlock",
+    "MultiLevelEmbedding",
     "Network",
     "NetworkOptions",
     "Site",
