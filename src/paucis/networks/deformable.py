@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from paucis.networks.blocks import Axes, conv, per_axis
+from paucis.networks.blocks import Axes, per_axis
+from paucis.networks.shallow_conv import ShallowConv3d
 
 _AT_ONCE = {"cpu": 2**20}
 """Sampled numbers held at once, by device: small enough for a core's cache on a CPU."""
@@ -34,7 +35,7 @@ class DeformableConv(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: voxels, per axis or for all.
+        kernel_size: voxels, per axis or for all; odd where the padding shall keep the size.
         stride: of the output, in voxels of the input.
         padding: voxels of zeros around the input; None keeps the size (over the stride).
         dilation: distance of neighboring taps in voxels.
@@ -67,9 +68,16 @@ class DeformableConv(nn.Module):
         same = tuple(step * (size // 2) for step, size in zip(self.dilation, self.kernel, strict=True))
         self.padding = same if padding is None else per_axis(padding, spatial_dims)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *self.kernel))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.offset: Any = conv(spatial_dims, in_channels, spatial_dims * math.prod(self.kernel), self.kernel)
-        self.offset.stride, self.offset.padding, self.offset.dilation = self.stride, self.padding, self.dilation
+        self.bias: nn.Parameter | None = nn.Parameter(torch.empty(out_channels)) if bias else None
+        layer: Any = (nn.Conv2d, ShallowConv3d)[spatial_dims - 2]
+        self.offset: Any = layer(
+            in_channels,
+            spatial_dims * math.prod(self.kernel),
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -111,7 +119,7 @@ class DeformableConv(nn.Module):
             output: Tensor = _Sampled.apply(rows, moved, taps, grid)  # type: ignore[no-untyped-call]
             if self.bias is not None:
                 output = output + self.bias.to(output.dtype)
-        return output.unflatten(1, size).movedim(-1, 1)
+        return output.view(count, *size, output.shape[-1]).movedim(-1, 1)
 
     def extra_repr(self) -> str:
         return f"kernel={self.kernel}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}"

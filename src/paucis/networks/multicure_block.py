@@ -105,8 +105,9 @@ class MultiCUREBlock(nn.Module):
         branches = self.branches(features)
         attention = self.attention(branches).to(features.dtype)
         shape = (*attention.shape[1:], *[1] * (features.dim() - 2))
-        weights = [part.view(shape) for part in attention]
-        return branches[0] * weights[0] + branches[1] * weights[1] + branches[2] * weights[2]
+        weights: list[Tensor] = [part.view(shape) for part in attention]
+        first, second, third = (branch * weight for branch, weight in zip(branches, weights, strict=True))
+        return first + second + third
 
     def branches(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The three views of a map, each of its shape."""
