@@ -82,9 +82,10 @@ class Turning(nn.Module):
                 f"square copies of the patch {'x'.join(map(str, task.patch))} are too small for the network (multiples "
                 f"of {step}): change data.patch or method.plane, or take method.equivariance=0"
             )
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(deepest.channels, len(self.views)))
-        nn.init.trunc_normal_(self.head[1].weight, std=0.02)
-        nn.init.zeros_(self.head[1].bias)
+        classify = nn.Linear(deepest.channels, len(self.views))
+        nn.init.trunc_normal_(classify.weight, std=0.02)
+        nn.init.zeros_(classify.bias)
+        self.head = nn.Sequential(nn.Dropout(0.2), classify)
 
     def turn(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The batch with every image turned at random, labels and validity alike; turns of labeled, then unlabeled."""
@@ -108,12 +109,12 @@ class Turning(nn.Module):
 
         One copy of each image, or with ``rotations=all`` one for every turn, all images in turn 0 first.
         """
-        middle = images[(slice(None), slice(None), *_centered(images.shape[2:], self.crop))]
+        middle = _middle(images, self.crop)
         if self.options.rotations == "one":
-            params = self.views.sample(len(images), self.crop, torch.default_generator)
-            return self.views.image(middle, params), params.turns
-        params = [OrientationParams(torch.full((len(images),), k)) for k in range(len(self.views))]
-        return torch.cat([self.views.image(middle, each) for each in params]), torch.cat([p.turns for p in params])
+            drawn = self.views.sample(len(images), self.crop, torch.default_generator)
+            return self.views.image(middle, drawn), drawn.turns
+        every = [OrientationParams(torch.full((len(images),), k)) for k in range(len(self.views))]
+        return torch.cat([self.views.image(middle, one) for one in every]), torch.cat([one.turns for one in every])
 
     def forward(self, deepest: Tensor, turns: Tensor) -> Tensor:
         """The loss, of the encoder's deepest map (N, C, *size) of turned images."""
@@ -128,5 +129,7 @@ def _equal(task: Task, views: Orientations) -> bool:
     return len({task.patch[axis] for axis in views.axes}) == 1
 
 
-def _centered(sizes: torch.Size, crop: tuple[int, ...]) -> list[slice]:
-    return [slice((size - side) // 2, (size - side) // 2 + side) for size, side in zip(sizes, crop, strict=True)]
+def _middle(images: Tensor, crop: tuple[int, ...]) -> Tensor:
+    for axis, side in enumerate(crop, 2):
+        images = images.narrow(axis, (images.shape[axis] - side) // 2, side)
+    return images
