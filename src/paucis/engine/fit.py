@@ -109,9 +109,8 @@ class _Stage:
             training.cut(self.stage.name, loop.start)
             validation.cut(self.stage.name, loop.start)
             self.folder.state(status="training", stage=self.stage.name)
-        follow = Follow(
-            path, config, self.material.validation, self.classes, precision, training, validation, report, resumed
-        )
+        cases = self.material.validation if self.stage.gradient else []  # an estimate is best when it is complete
+        follow = Follow(path, config, cases, self.classes, precision, training, validation, report, resumed)
         trainer = self._trainer(device, processes, precision, follow)
         self._run(trainer, loop, processes, device)
         if trainer.is_global_zero:

@@ -195,6 +195,19 @@ class Method(nn.Module):
         mode = "bilinear" if self.task.ndim == 2 else "trilinear"
         return nn.functional.interpolate(features, size=images.shape[2:], mode=mode, align_corners=False)
 
+    @property
+    def code_length(self) -> int:
+        """Numbers that make a sample of a whole scan; 0 for a method that draws none."""
+        return 0
+
+    def sample(self, images: Tensor, codes: Tensor) -> Tensor:
+        """Probabilities (S, B, K, *spatial) of windows, one sample for each row of ``codes`` (S, code_length).
+
+        Prediction gives all windows of a scan the same codes, drawn from a standard normal distribution: what the
+        method makes of equal codes is what belongs together.
+        """
+        raise NotImplementedError
+
     @classmethod
     def check(cls, setting: Setting, options: Any) -> list[str]:
         """What it cannot work with in this setting, one line each; empty when all is well."""

@@ -59,10 +59,14 @@ class StudentTeacher(Method):
     @classmethod
     def check(cls, setting: Setting, options: TeacherOptions) -> list[str]:
         """Adds: a teacher in eval mode cannot gather statistics of its own."""
-        problems = super().check(setting, options)
-        if options.teacher_mode == "eval" and options.teacher_buffers == "own":
-            problems.append(
-                "method.teacher_mode=eval leaves the teacher without normalization statistics of its own: "
-                "add method.teacher_buffers=copy"
-            )
-        return problems
+        return super().check(setting, options) + teacher_problems(options)
+
+
+def teacher_problems(options: TeacherOptions) -> list[str]:
+    """What a moving average cannot work with, one line each."""
+    if options.teacher_mode == "eval" and options.teacher_buffers == "own":
+        return [
+            "method.teacher_mode=eval leaves the teacher without normalization statistics of its own: "
+            "add method.teacher_buffers=copy"
+        ]
+    return []

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from paucis.losses.precision import no_autocast
+from paucis.networks.base import Features, Network
 from paucis.networks.blocks import conv, resize_to
 
 LOG_RANGE = (-10.0, 5.0)
@@ -39,9 +41,10 @@ class LowRankNormal(NamedTuple):
         half, images = (number + 1) // 2, len(self.mean)
         codes = self._normal((images, half, self.factor.shape[1]), generator)
         white = self._normal((half, *self.mean.shape), generator)
-        correlated = torch.bmm(codes, self.factor.flatten(2)).transpose(0, 1).reshape(white.shape)
-        deviation = torch.addcmul(correlated, white, self.diagonal.sqrt())
-        return torch.cat([self.mean + deviation, self.mean - deviation])[:number]
+        with no_autocast(self.mean):
+            correlated = torch.bmm(codes, self.factor.flatten(2)).transpose(0, 1).reshape(white.shape)
+            deviation = torch.addcmul(correlated, white, self.diagonal.sqrt())
+            return torch.cat([self.mean + deviation, self.mean - deviation])[:number]
 
     def coherent(self, codes: Tensor) -> Tensor:
         """Logits ``mean + F e`` for given e, the same in every image: (S, B, K, *spatial).
@@ -52,10 +55,14 @@ class LowRankNormal(NamedTuple):
         Args:
             codes: (S, r), e.
         """
-        images, rank = self.factor.shape[:2]
-        repeated = codes.to(self.factor).expand(images, -1, -1)
-        correlated = torch.bmm(repeated, self.factor.flatten(2)).transpose(0, 1)
-        return self.mean + correlated.reshape(len(codes), *self.mean.shape)
+        repeated = codes.to(self.factor).expand(len(self.mean), -1, -1)
+        with no_autocast(self.mean):
+            correlated = torch.bmm(repeated, self.factor.flatten(2)).transpose(0, 1)
+            return self.mean + correlated.reshape(len(codes), *self.mean.shape)
+
+    def of(self, images: slice) -> LowRankNormal:
+        """The distributions of some of the images."""
+        return LowRankNormal(*(part[images] for part in (self.mean, self.factor, self.diagonal)))
 
     def _normal(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         return torch.randn(shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
@@ -100,3 +107,23 @@ class StochasticHead(nn.Module):
         log_diagonal = resize_to(self.log_diagonal(active), size).float().clamp(*LOG_RANGE)
         shape = (len(mean), self.rank, *mean.shape[1:])
         return LowRankNormal(mean.float(), factor.reshape(shape), log_diagonal.exp() + FLOOR)
+
+
+class StochasticNetwork(nn.Module):
+    """A network together with its stochastic head; its logits are the mean.
+
+    Args:
+        network: any network; the head sits on its last decoder map.
+        channels: of that map.
+        rank: as of ``StochasticHead``.
+    """
+
+    def __init__(self, network: Network, channels: int, rank: int) -> None:
+        super().__init__()
+        self.network = network
+        self.head = StochasticHead(network.task.ndim, channels, network.task.classes, rank)
+
+    def forward(self, images: Tensor) -> tuple[Features, LowRankNormal]:
+        """Features and the distribution of the logits of images (B, C, *spatial)."""
+        features: Features = self.network(images)
+        return features, self.head(features.decoder[-1], features.logits)
