@@ -27,7 +27,7 @@ from paucis.uncertainty.entropy import entropy
 
 @dataclass(frozen=True)
 class UGPCLOptions(TurningOptions, PixelContrastOptions, ConsistencyOptions):
-    """Defaults as published where the paper and its code agree; where they do not, the paper's."""
+    """Defaults as published; where the paper and its code differ, see the deviations of ``UGPCL``."""
 
     dice_background: bool = option(False, "whether the Dice loss counts the background as a class")
     alpha: float = option(0.4, "weight of the transformer decoder's supervised loss", minimum=0.0)
@@ -87,10 +87,11 @@ class UGPCL(Method):
 
     Deviations:
         The threshold H is not given in the paper; the schedule is the published code's, with ln K in place of its ln 2
-        (``largest_entropy=0.6931``): with four classes ln 2 keeps half of the largest entropy at the end, ln K all of
-        it. The code draws one anchor per image and class, easy ones first, does not borrow and contrasts from step
-        1,000 on (``anchors=1 anchor_choice=easy borrow=false contrast_start=0.1``); the paper says neither how many
-        nor when. The paper remembers anchors (``memory=anchors``), the code class means; unwritten places of its
+        (``largest_entropy=0.6931``): with four classes ln 2 is half of the largest entropy, below ln K every voxel is
+        certain at the end, and more than with ln 2 at the start. The code draws one anchor per image and class, easy
+        ones first, does not borrow and contrasts from step 1,000 on (``anchors=1 anchor_choice=easy borrow=false
+        contrast_start=0.1``); the paper borrows and says neither how many nor when. The paper remembers anchors
+        (``memory=anchors``); the code, and the default here, class means. Unwritten places of its
         memory are random vectors and zeros that count as samples, here they do not. The background is a class of the
         contrast: in the code it has anchors, but zeros for a memory. Eq. 12 averages over all turns of an image
         (``rotations=all``); the code draws one, as here. Patches of unequal sides are not turned themselves, but
