@@ -71,6 +71,10 @@ def train(
     init: Annotated[Path | None, typer.Option(help="Run folder or weights file to start the network from.")] = None,
     recipe: Annotated[str | None, typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    stage: Annotated[str | None, typer.Option(help="Of a method with several stages, train this one alone.")] = None,
+    from_stage: Annotated[
+        str | None, typer.Option(help="Of the run in --out, train this stage and all after it anew.")
+    ] = None,
 ) -> None:
     """Train a method on a dataset, of which few cases are labeled."""
     from paucis.cli import render
@@ -91,6 +95,8 @@ def train(
             init=init,
             recipe=recipe,
             resume=resume,
+            stage=stage,
+            from_stage=from_stage,
             options=parse_overrides(given),
             hooks=Hooks(screen.tell, screen.progress, screen.report),
         )

@@ -21,7 +21,7 @@ from paucis.engine.config import Config
 from paucis.engine.loop import Loop, place
 from paucis.engine.pseudo import write_pseudo_labels
 from paucis.engine.records import CsvRecord
-from paucis.engine.runs import RunFolder, load_into, make_stage, stages
+from paucis.engine.runs import RunFolder, load_into, make_stage, stage_number, stages
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Method, Stage
 from paucis.networks import guard_convolutions
@@ -47,6 +47,9 @@ def fit(
     material: Material,
     batch_size: int,
     report: Report | None = None,
+    *,
+    only: str | None = None,
+    anew: str | None = None,
 ) -> None:
     """Trains every stage that is not finished.
 
@@ -58,25 +61,36 @@ def fit(
         material: cached cases.
         batch_size: labeled crops a step, over all processes.
         report: told after every step.
+        only: the one stage to train; those before it must be finished.
+        anew: the stage to begin with, whatever it and those after it have left.
 
     Raises:
-        PaucisError: a loss that is not finite, memory that ran out, a loader process that died.
+        PaucisError: no such stage, or one before it is not finished; a loss that is not finite, memory that ran out, a
+            loader process that died.
         Interrupted: Ctrl-C; the run is saved and usable.
     """
     plan_of_stages = stages(config)
     shares = sum(stage.share for stage in plan_of_stages)
+    begin = len(plan_of_stages) if anew is None else stage_number(config, anew, "--from-stage")
+    last = len(plan_of_stages) - 1 if only is None else stage_number(config, only, "--stage")
+    if devices.rank() == 0 and anew is not None:
+        folder.forget([stage.name for stage in plan_of_stages[begin:]])
     built: dict[str, Method] = {}
-    for number, stage in enumerate(plan_of_stages):
+    for number, stage in enumerate(plan_of_stages[: last + 1]):
         method, plugins = make_stage(stage, config, task, built)
         total = max(1, round(config.train.steps * stage.share / shares))
-        if not _finished(folder, stage):
+        if number >= begin or not _finished(folder, stage):
+            if only is not None and number < last:
+                raise PaucisError(f"--stage {only}: stage '{stage.name}' before it is not finished: train that first")
             pseudo = None
             if stage.before == "pseudo-labels":
                 source = built[plan_of_stages[number - 1].name]
                 pseudo = write_pseudo_labels(folder.stage(stage.name), source, task, material.unlabeled, config)
-            run = _Stage(folder, config, stage, task, classes, material, batch_size, total, pseudo)
+            fresh = number >= begin
+            run = _Stage(folder, config, stage, task, classes, material, batch_size, total, pseudo, fresh)
             run.train(method, plugins, report)
         load_into(method, folder.weights(stage.name))
+        _in_order(method, config, task)  # a stage that was trained before now computes as one that has just been
         built[stage.name] = method.requires_grad_(False)
 
 
@@ -93,6 +107,7 @@ class _Stage:
     batch_size: int
     total: int
     pseudo: Any
+    fresh: bool  # whether a checkpoint is of no account
 
     def train(self, method: Method, plugins: Sequence[Any], report: Report | None) -> None:
         config, path = self.config, self.folder.stage(self.stage.name)
@@ -100,8 +115,9 @@ class _Stage:
         processes = self._processes(device)
         devices.share_cores(processes if device.type == "cpu" else 1)
         precision = devices.precision(config.train.precision, device)
-        resumed = checkpoint.load(path / "checkpoint.pt") if (path / "checkpoint.pt").is_file() else None
-        loop = self._loop(method, plugins, resumed["step"] if resumed else 0, device)
+        saved = path / "checkpoint.pt"
+        resumed = checkpoint.load(saved) if saved.is_file() and not self.fresh else None
+        loop = self._loop(method, plugins, resumed["step"] if resumed else 0)
         if resumed:
             checkpoint.restore(loop, resumed)
         training, validation = CsvRecord(self.folder.training_file), CsvRecord(self.folder.validation_file)
@@ -117,9 +133,9 @@ class _Stage:
             self._finish(follow, loop)
         trainer.strategy.barrier("stage")
 
-    def _loop(self, method: Method, plugins: Sequence[Any], start: int, device: torch.device) -> Loop:
+    def _loop(self, method: Method, plugins: Sequence[Any], start: int) -> Loop:
         config = self.config
-        place(method, torch.device("cpu"), devices.memory_format(config.train.memory_format, device, self.task.ndim))
+        _in_order(method, config, self.task)
         guard_convolutions(method)
         if config.train.compile:
             compile_networks(method)
@@ -210,6 +226,11 @@ class _Stage:
                 )
             return self.config.train.devices
         return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+
+
+def _in_order(method: Method, config: Config, task: Task) -> None:
+    device = devices.resolve(config.device)
+    place(method, torch.device("cpu"), devices.memory_format(config.train.memory_format, device, task.ndim))
 
 
 def _finished(folder: RunFolder, stage: Stage) -> bool:

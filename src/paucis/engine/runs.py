@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,16 @@ from paucis.data.split import Split
 from paucis.engine import devices
 from paucis.engine.config import Config, from_dict
 from paucis.engine.files import load_tensors, read_json, write_json
+from paucis.engine.records import CsvRecord
 from paucis.engine.seeds import derive
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Build, Method, Stage
 from paucis.networks import load_weights, make
 from paucis.networks.base import Network
 from paucis.plugins.base import PLUGINS, Plugin
+from paucis.registry import nearest
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -82,6 +89,15 @@ class RunFolder:
             write_json(self.state_file, content)
         return content
 
+    def forget(self, names: Sequence[str]) -> None:
+        """Removes what stages have left: weights, checkpoints, pseudo-labels, results and rows of figures."""
+        results = self.state().get("results", {})
+        self.state(results={name: result for name, result in results.items() if name not in names})
+        for name in names:
+            shutil.rmtree(self.stage(name), ignore_errors=True)
+            for file in (self.training_file, self.validation_file):
+                CsvRecord(file).cut(name, 0)
+
     def write_environment(self) -> None:
         """Records versions and machine."""
         from importlib.metadata import PackageNotFoundError, version
@@ -133,6 +149,25 @@ def stages(config: Config) -> tuple[Stage, ...]:
     return METHODS.get(config.method).stages(method_options(config))
 
 
+def stage_number(config: Config, name: str, key: str) -> int:
+    """Place of a stage among those of the configured method.
+
+    Args:
+        config: names the method.
+        name: of the stage.
+        key: what the user wrote it after, for the message.
+
+    Raises:
+        PaucisError: the method has no such stage.
+    """
+    names = [stage.name for stage in stages(config)]
+    if name not in names:
+        raise PaucisError(
+            f"{key} {name}: no stage of method '{config.method}'{nearest(name, names)} (stages: {', '.join(names)})"
+        )
+    return names.index(name)
+
+
 def make_stage(
     stage: Stage, config: Config, task: Task, earlier: dict[str, Method], *, initial: bool = True
 ) -> tuple[Method, tuple[Plugin, ...]]:
@@ -145,9 +180,6 @@ def make_stage(
     method = stage.make(builder(config, task, initial=initial), task, earlier)
     if not stage.gradient:
         return method, ()
-    if initial and config.init is not None:
-        for network in method.networks():
-            load_weights(network, network_weights(config.init))
     carried = []
     for name, given in config.plugs.items():
         kind = PLUGINS.get(name)
@@ -188,7 +220,7 @@ class Run:
 
 
 def open_run(path: str | Path, device: str = "auto", weights: str | None = None) -> Run:
-    """A run for prediction.
+    """A run for prediction, by its last stage that has weights.
 
     Args:
         path: run folder.
@@ -205,7 +237,7 @@ def open_run(path: str | Path, device: str = "auto", weights: str | None = None)
     config, plan = folder.config(), folder.plan()
     task = plan.task()
     built: dict[str, Method] = {}
-    for stage in stages(config):
+    for stage in trained_stages(folder, config):
         method, _ = make_stage(stage, config, task, built, initial=False)
         load_into(method, folder.weights(stage.name, weights))
         built[stage.name] = method
@@ -214,8 +246,17 @@ def open_run(path: str | Path, device: str = "auto", weights: str | None = None)
     return Run(folder, config, plan, task, method, where, devices.precision(_known(config, where), where))
 
 
+def trained_stages(folder: RunFolder, config: Config) -> tuple[Stage, ...]:
+    """The stages up to the last that has weights; the first in any case. Tells when some are left to train."""
+    plan = stages(config)
+    done = next((i for i, stage in enumerate(plan) if not folder.weights(stage.name).is_file()), len(plan))
+    if 0 < done < len(plan):
+        log.warning("%s: stage '%s' is not trained yet: using '%s'", folder.path, plan[done].name, plan[done - 1].name)
+    return plan[: max(done, 1)]
+
+
 def network_weights(source: str | Path) -> Path:
-    """The file of network weights that ``--init`` means: the file itself, or that of a run's last stage.
+    """The file of network weights that ``--init`` means: the file itself, or that of a run's last trained stage.
 
     Raises:
         PaucisError: neither a file nor a run with weights.
@@ -225,7 +266,7 @@ def network_weights(source: str | Path) -> Path:
         return path
     folder = RunFolder(path)
     folder.require()
-    stage = stages(folder.config())[-1].name
+    stage = trained_stages(folder, folder.config())[-1].name
     return folder.weights(stage).with_suffix(".network.safetensors")
 
 

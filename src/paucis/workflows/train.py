@@ -27,7 +27,7 @@ from paucis.engine.callbacks import Interrupted
 from paucis.engine.config import Config, resolve
 from paucis.engine.files import write_json
 from paucis.engine.fit import Material, fit
-from paucis.engine.runs import RunFolder, method_options
+from paucis.engine.runs import RunFolder, method_options, stage_number
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Setting
 from paucis.networks import make
@@ -89,6 +89,8 @@ def train(
     init: str | Path | None = None,
     recipe: str | None = None,
     resume: bool = False,
+    stage: str | None = None,
+    from_stage: str | None = None,
     options: Mapping[str, Any] | None = None,
     hooks: Hooks | None = None,
 ) -> Trained:
@@ -104,6 +106,8 @@ def train(
         init: run folder or weights file to start the network from.
         recipe: name or file of a recipe.
         resume: go on with the run in ``out``.
+        stage: of a method with several stages, the one to train; those before it must be finished.
+        from_stage: of the run in ``out``, the stage from which all is trained anew.
         options: dotted key to value, such as ``{"train.steps": 300}``.
         hooks: how to follow along.
 
@@ -119,10 +123,15 @@ def train(
         **(options or {}),
     }
     values = {name: value for name, value in asked.items() if value is not None}
-    if resume and folder.config_file.is_file():
+    if from_stage is not None and not folder.config_file.is_file():
+        raise PaucisError(f"{folder.path}: holds no run to go on with from a stage: leave --from-stage out")
+    if (resume or from_stage is not None) and folder.config_file.is_file():
         config = _resumed(folder, dataset, values, plugs, recipe)
     else:
         config = _fresh(folder, dataset, values, plugs, recipe)
+    for name, key in ((stage, "--stage"), (from_stage, "--from-stage")):
+        if name is not None:
+            stage_number(config, name, key)
     devices.resolve(config.device)
     first = devices.rank() == 0
     if first:
@@ -131,7 +140,7 @@ def train(
     else:
         material, plan = _join(folder, config)
     try:
-        _fit(folder, config, plan, material, hooks)
+        _fit(folder, config, plan, material, hooks, stage, from_stage)
         finished = True
     except Interrupted:
         finished = False
@@ -235,9 +244,17 @@ def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabel
     return Material(opened(roles.labeled), opened(roles.unlabeled) if uses_unlabeled else [], opened(roles.val))
 
 
-def _fit(folder: RunFolder, config: Config, plan: Plan, material: Material, hooks: Hooks) -> None:
+def _fit(
+    folder: RunFolder,
+    config: Config,
+    plan: Plan,
+    material: Material,
+    hooks: Hooks,
+    only: str | None,
+    anew: str | None,
+) -> None:
     batch_size = config.train.batch_size or plan.batch_size
-    fit(folder, config, plan.task(), plan.classes, material, batch_size, hooks.report)
+    fit(folder, config, plan.task(), plan.classes, material, batch_size, hooks.report, only=only, anew=anew)
 
 
 def _budget(config: Config) -> int:
