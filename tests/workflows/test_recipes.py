@@ -24,8 +24,14 @@ SMALL = {
     "data.workers": "0",
     "validation.cases": "1",
 }
-OWN_NETWORK = {"unet": {"network.features": "4"}, "vnet": {"network.filters": "4"}}
+OWN_NETWORK = {
+    "unet": {"network.features": "4"},
+    "vnet": {"network.filters": "4"},
+    "resnet50_unet": {"network.backbone": "resnet18", "network.widths": "8,8,4,4,4", "network.pretrained": "none"},
+}
+OWN_METHOD = {"ugpcl": {"method.transformer_width": "6", "method.dim": "8"}}
 RECIPES = shipped()
+UGPCL = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "ugpcl"]
 
 
 def pictures(root: Path) -> Path:
@@ -72,14 +78,22 @@ def test_a_recipe_resolves(recipe: str) -> None:
     assert resolve("d", found.values, found.plugs).train.steps >= 1
 
 
-@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic"])
+@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *UGPCL])
 def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp_path: Path) -> None:
     values = find(recipe).values
-    changed = {**SMALL, **OWN_NETWORK[str(values.get("network", "unet"))]}
+    changed = {
+        **SMALL,
+        **OWN_NETWORK[str(values.get("network", "unet"))],
+        **OWN_METHOD.get(str(values.get("method")), {}),
+    }
+    if "train.unlabeled_batch_size" in values:
+        changed["train.unlabeled_batch_size"] = "2"
     if "labels" in values:
         changed["labels"] = "2"
     if "data.size" in values:
-        changed["data.size"] = "32,32"
+        changed["data.size"] = "64,64" if values.get("method") == "ugpcl" else "32,32"
+    elif "data.patch" in values:
+        changed["data.patch"] = "32,32,32"
     dataset = miniatures[miniature_of(values)]
     overrides = [f"{key}={value}" for key, value in changed.items()]
     with pytest.raises(SystemExit) as left:
