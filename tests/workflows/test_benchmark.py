@@ -123,6 +123,17 @@ def test_every_finished_run_is_one_row(grid: tuple[Path, Benchmarked]) -> None:
         assert figure(row, "peak_memory_mib") > figure(row, "memory_mib") > 0
 
 
+def test_what_each_network_answers_alone_is_measured_where_the_suite_asks_for_it(
+    phantoms: Path, tmp_path: Path, started: list[str]
+) -> None:
+    text = "methods: [{name: supervised}, {name: mcf, options: {method.second: none}}]\nlabels: 2\n"
+    benchmark(suite(f"{text}predict: {{maps: [members]}}"), phantoms, out=tmp_path / "out", only=["mcf"])
+    (row,) = rows(tmp_path / "out")
+    assert 0 <= figure(row, "first_dice") <= 1
+    assert 0 <= figure(row, "second_dice") <= 1
+    assert len({row["dice"], row["first_dice"], row["second_dice"]}) > 1
+
+
 def test_a_row_is_the_mean_of_its_cases(grid: tuple[Path, Benchmarked]) -> None:
     out, _ = grid
     row = rows(out)[0]

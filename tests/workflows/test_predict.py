@@ -20,6 +20,7 @@ from paucis.data.intensity import Normalization
 from paucis.data.layouts import scans as find_scans
 from paucis.data.plan import Plan
 from paucis.errors import PaucisError
+from paucis.evaluation.masks import find_predictions
 from paucis.methods.base import Method, Prediction
 from paucis.workflows import predict as module
 from paucis.workflows import prediction_folder as folder_module
@@ -33,14 +34,16 @@ TILTED = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0)  # slices run from front
 class Bright(Method):
     """Class 1 where the first channel is above 0, the surer the further."""
 
-    def __init__(self, task: Task, sharpness: float = 5.0) -> None:
+    def __init__(self, task: Task, sharpness: float = 5.0, members: bool = False) -> None:
         torch.nn.Module.__init__(self)
         self.task = task
         self.sharpness = sharpness
+        self.members = members
 
     def predict(self, images):
         logits = torch.cat([-images[:, :1], images[:, :1]], 1) * self.sharpness
-        return Prediction({"probabilities": logits.softmax(1)})
+        p = logits.softmax(1)
+        return Prediction({"probabilities": p}, members={"same": p, "contrary": p.flip(1)} if self.members else {})
 
 
 def plan_of(ndim=3, *, values=(0, 1), channels=1, patch=16, spacing=1.0, offset=0.0) -> Plan:
@@ -231,6 +234,17 @@ def test_probabilities_are_written_one_map_a_class_when_asked(tmp_path, runs):
     np.testing.assert_allclose(parts[0] + parts[1], 1, atol=2e-3)
     assert np.array_equal(parts[1] > parts[0], read_label(out / "a.nii.gz").array[0] == 4)
     assert not (out / ".partial").exists()
+
+
+def test_named_answers_are_folders_of_masks_that_can_be_measured_by_themselves(tmp_path, runs):
+    save(tmp_path / "scans" / "a.nii.gz")
+    run = runs("run", plan_of(values=(0, 7)), members=True)
+    predict(run, tmp_path / "scans", out=tmp_path / "out", options={"predict.maps": ["members"]})
+    shown = read_label(tmp_path / "out" / "a.nii.gz").array
+    one, other = (read_label(tmp_path / "out" / "members" / n / "a.nii.gz").array for n in ("same", "contrary"))
+    assert np.array_equal(one, shown)
+    assert np.array_equal(other == 7, shown == 0)
+    assert list(find_predictions(tmp_path / "out" / "members" / "contrary").files) == ["a"]
 
 
 def test_a_bad_scan_is_named_and_the_others_are_predicted(tmp_path, runs):

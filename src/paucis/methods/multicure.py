@@ -28,6 +28,7 @@ from paucis.networks.base import Features, Network
 from paucis.networks.multi_level import MultiLevelEmbedding
 from paucis.networks.multicure_block import MultiCUREBlock
 from paucis.options import option
+from paucis.uncertainty.entropy import entropy
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ class MultiCURE(Method):
             yield
 
     def predict(self, images: Tensor) -> Prediction:
-        """Predictive, then its doubts, then auxiliary; with ``1 - confidence`` before and after the refinement."""
+        """Predictive, then its doubts, then auxiliary; with the entropy of both, as a share of ln K."""
         before = self.predictive(images).logits.float().softmax(1)
         with self.guided(self.doubt(before.amax(1))):
             after = self.auxiliary(images).logits.float().softmax(1)
         members = {"mean": (before + after) / 2, "auxiliary": after, "predictive": before}
         doubts = {
-            f"uncertainty_{when}": 1 - probabilities.amax(1, keepdim=True)
-            for when, probabilities in (("before", before), ("after", after))
+            "uncertainty_before": entropy(before, normalized=True).unsqueeze(1),
+            "uncertainty_after": entropy(after, normalized=True).unsqueeze(1),
         }
         return Prediction({"probabilities": members[self.options.predict], **doubts}, members=members)
 

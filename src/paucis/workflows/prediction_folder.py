@@ -102,8 +102,9 @@ class PredictionWriter:
 
     def _write(self, case: Case, prediction: CasePrediction) -> None:
         geometry = prediction.geometry
-        masks = {f"{case.name}{mask_suffix(geometry)}": prediction.mask}
-        masks |= {f"maps/{case.name}_{name}{mask_suffix(geometry)}": mask for name, mask in prediction.members.items()}
+        suffix = mask_suffix(geometry)
+        masks = {f"{case.name}{suffix}": prediction.mask}
+        masks |= {f"members/{name}/{case.name}{suffix}": mask for name, mask in prediction.members.items()}
         maps = self._named_maps(prediction)
         files = {name: f"maps/{case.name}_{name}{map_suffix(geometry)}" for name in maps}
         try:

@@ -97,11 +97,10 @@ def _measure(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         device=config["device"],
         weights=None if job["weights"] == "best" else "last",  # a stage that only estimates has no best
     )
-    figures: dict[str, Any] = {}
-    for convention in job["conventions"]:
-        out = folder / ("evaluation" if convention == "strict" else convention)
-        found = evaluate(
-            folder / "predictions",
+
+    def measured(masks: Path, out: Path, convention: str) -> Any:
+        return evaluate(
+            masks,
             config["dataset"],
             out=out,
             group=config["data"]["group"],
@@ -110,9 +109,17 @@ def _measure(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
             partial=True,  # of a whole dataset, some cases are measured: exactly these, see below
             workers=None if len(job["cases"]) > 1 else 0,
         )
+
+    figures: dict[str, Any] = {}
+    for convention in job["conventions"]:
+        out = folder / ("evaluation" if convention == "strict" else convention)
+        found = measured(folder / "predictions", out, convention)
         if {row.case for row in found.rows} != set(job["cases"]):
             raise PaucisError(f"{folder / 'predictions'}: the measured cases are not the {len(job['cases'])} asked for")
         figures |= summary_figures(found.summary, "" if convention == "strict" else f"{convention}_")
+    for member in sorted((folder / "predictions" / "members").glob("*")):  # the suite's predict.maps asks for them
+        alone = measured(member, folder / "members" / member.name, job["conventions"][0])
+        figures[f"{member.name}_dice"] = alone.summary.overall["dice"].mean
     return {**figures, "cases": len(job["cases"]), "evaluation_seconds": round(time.perf_counter() - began, 2)}
 
 
