@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+WORKERS ?= 2
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
@@ -25,7 +26,7 @@ demo: $(READY)
 	@echo "picture sheet      $(DEMO)/predictions/evaluation/sheet.png"
 
 test: $(READY) lint check-types
-	$(BIN)/python -m pytest -m "not heavy"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not heavy"
 
 lint: $(READY)
 	$(BIN)/ruff check .
