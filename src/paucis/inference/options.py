@@ -23,6 +23,11 @@ class PredictOptions:
     )
     flips: bool = option(False, "average over mirrored views, along the axes the plan allows")
     batch: int | None = option(None, "windows predicted at once; none means 16 in 2D and 2 in 3D", minimum=1)
+    samples: int = option(
+        0,
+        "masks that could each be true, of a method that draws samples (aua), with maps and spread of volumes",
+        minimum=0,
+    )
     maps: tuple[str, ...] = option(
         ("entropy", "confidence", "mutual_information", "own"),
         "what to write beside the mask: entropy, confidence, mutual_information (of several runs or views), own (the "

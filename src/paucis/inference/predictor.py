@@ -20,6 +20,7 @@ from paucis.data.preparation import prepare
 from paucis.errors import PaucisError
 from paucis.inference.options import MAPS, PredictOptions
 from paucis.inference.restore import restore
+from paucis.inference.sampling import SAMPLES, SampledVolumes, Spread, check_samples, uncertainty
 from paucis.inference.scores import CaseScores, ClassScore
 from paucis.inference.sliding import Maps, Slab
 from paucis.inference.views import DISAGREEMENT
@@ -56,8 +57,10 @@ class CasePrediction:
             are shares of ln K, in [0, 1].
         members: mask of each named answer, ``NAME`` or with several runs ``RUN-NAME`` (RUN counts from 1).
         scores: one row per class.
-        unit: of the volumes in ``scores``, ``mL`` or ``pixels``.
+        unit: of the volumes in ``scores`` and ``spread``, ``mL`` or ``pixels``.
         geometry: of the scan.
+        samples: (S, Z, Y, X) class indices of each sample; None where none were asked for.
+        spread: of each class's volume over the samples; empty without.
     """
 
     mask: Array
@@ -66,6 +69,8 @@ class CasePrediction:
     scores: list[ClassScore]
     unit: str
     geometry: Geometry
+    samples: Array | None = None
+    spread: list[Spread] = field(default_factory=list)
 
 
 def check_ensemble(members: Sequence[Member]) -> None:
@@ -108,6 +113,7 @@ def predict_case(
     """
     options = options or PredictOptions()
     check_ensemble(members)
+    check_samples(members, options.samples)
     for member in members:
         check_channels(volume.array, member.task)
     prepared = _prepared(members, volume)
@@ -165,6 +171,7 @@ class _Result:
 
     def __post_init__(self) -> None:
         self.scores = CaseScores(self.classes, self.geometry)
+        self.volumes = SampledVolumes(self.options.samples, self.classes, self.geometry)
 
     def add(self, where: Slab, parts: list[Maps]) -> None:
         """Reduces one slab of every member."""
@@ -182,18 +189,33 @@ class _Result:
                 self._put(self.maps, name, where, values, np.float32)
         if "probabilities" in self.options.maps:
             self._put(self.maps, "probabilities", where, mean, np.float16)
+        if SAMPLES in parts[0]:
+            drawn = parts[0][SAMPLES]
+            self._sampled(where, drawn.reshape(self.options.samples, self.classes, *drawn.shape[1:]))
         self._own(where, parts)
 
     def finish(self) -> CasePrediction:
         """Everything in the file's axes."""
         masks = {name: unorient(mask, self.trace) for name, mask in self.masks.items()}
         maps = {name: unorient(values, self.trace) for name, values in self.maps.items()}
-        return CasePrediction(masks.pop(""), maps, masks, self.scores.table(), self.scores.unit, self.geometry)
+        samples = masks.pop(SAMPLES, None)
+        spread = [] if samples is None else self.volumes.table()
+        unit = self.scores.unit
+        return CasePrediction(masks.pop(""), maps, masks, self.scores.table(), unit, self.geometry, samples, spread)
 
     def _information(self, parts: list[Maps], probabilities: list[Tensor]) -> Tensor:
         between = mutual_information(torch.stack(probabilities)[:, None], normalized=True)[0]
         views = [part[DISAGREEMENT][0] for part in parts if DISAGREEMENT in part]
         return between + sum(views, torch.zeros_like(between)) / len(parts)
+
+    def _sampled(self, where: Slab, samples: Tensor) -> None:
+        """The masks of the samples, their volumes, and, with the method's own maps, what they say of uncertainty."""
+        masks = samples.argmax(1)
+        self.volumes.add(masks)
+        self._put(self.masks, SAMPLES, where, masks, np.uint8)
+        if "own" in self.options.maps:
+            for name, values in uncertainty(samples).items():
+                self._put(self.maps, name, where, values, np.float32)
 
     def _own(self, where: Slab, parts: list[Maps]) -> None:
         """The method's further maps, averaged over the members that have them, and masks of its named answers."""
@@ -203,7 +225,7 @@ class _Result:
                 if name.startswith(MEMBER):
                     label = name[len(MEMBER) :] if len(parts) == 1 else f"{number}-{name[len(MEMBER) :]}"
                     self._put(self.masks, label, where, values.argmax(0), np.uint8)
-                elif name not in ("probabilities", DISAGREEMENT):
+                elif name not in ("probabilities", DISAGREEMENT, SAMPLES):
                     further.setdefault(name, []).append(values)
         for name, several in further.items():
             values = torch.stack(several).mean(0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from paucis.batch import Task
 from paucis.errors import PaucisError
 from paucis.inference.options import PredictOptions
+from paucis.inference.sampling import SAMPLES, draw
 from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs, triple
 from paucis.inference.views import with_flips
 from paucis.methods.base import Method
@@ -41,12 +42,13 @@ def window_predict(
     def ask(windows: Tensor) -> Maps:
         with torch.no_grad(), autocast():
             prediction = method.predict(windows)
+            drawn = {SAMPLES: draw(method, windows, options.samples)} if options.samples else {}
         maps = {name: values.float() for name, values in prediction.additive.items()}
         if "own" not in options.maps:
             maps = {"probabilities": maps["probabilities"]}
         if "members" in options.maps:
             maps |= {f"{MEMBER}{name}": values.float() for name, values in prediction.members.items()}
-        return maps
+        return maps | drawn
 
     if options.flips and task.flips:
         return with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)

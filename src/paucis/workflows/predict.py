@@ -15,6 +15,7 @@ from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
 from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import check_ensemble, predict_case
+from paucis.inference.sampling import check_samples
 from paucis.options import build
 from paucis.workflows.prediction_folder import Predictions, PredictionWriter
 
@@ -43,8 +44,9 @@ def predict(
     """Predicts a scan or a folder of scans.
 
     Writes ``OUT/CASE.ext`` (the dataset's own mask values), ``OUT/maps/CASE_entropy.ext``, ``..._confidence.ext`` and
-    further maps, ``OUT/cases.csv`` and ``OUT/manifest.json``. Files appear when they are complete; the manifest lists
-    the finished cases only and is brought up to date after each.
+    further maps, ``OUT/samples/CASE_K.ext`` where samples are asked for, ``OUT/cases.csv`` and ``OUT/manifest.json``.
+    Files appear when they are complete; the manifest lists the finished cases only and is brought up to date after
+    each.
 
     Args:
         run: run folder.
@@ -66,6 +68,7 @@ def predict(
     chosen = _options(options, save_probabilities)
     members = [open_run(folder, device, weights) for folder in (run, *also)]
     check_ensemble(members)
+    check_samples(members, chosen.samples)
     for member in members:
         chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
     cases = _of_role(members[0], Path(scans), role) if role else find_scans(Path(scans), members[0].task.channels)

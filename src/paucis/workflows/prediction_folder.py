@@ -20,6 +20,7 @@ from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
+from paucis.inference.sampling import SAMPLES
 
 
 @dataclass
@@ -68,14 +69,15 @@ class PredictionWriter:
         self.entries: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
         self.units: set[str] = set()
+        self.sampled: dict[str, None] = {}  # columns of the samples' volumes, in order
         self._in_folder(self._start)
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        """Memory for a map; that of all classes' probabilities lies on disk."""
-        if name != "probabilities":
+        """Memory for a map; the probabilities of all classes, and the masks of all samples, lie on disk."""
+        if name not in ("probabilities", SAMPLES):
             return np.zeros(shape, dtype)
         array: NDArray[Any] = self._in_folder(
-            lambda: np.lib.format.open_memmap(self.partial / "probabilities.npy", "w+", dtype, shape)
+            lambda: np.lib.format.open_memmap(self.partial / f"{name}.npy", "w+", dtype, shape)
         )
         return array
 
@@ -105,6 +107,9 @@ class PredictionWriter:
         suffix = mask_suffix(geometry)
         masks = {f"{case.name}{suffix}": prediction.mask}
         masks |= {f"members/{name}/{case.name}{suffix}": mask for name, mask in prediction.members.items()}
+        if prediction.samples is not None:
+            drawn = enumerate(prediction.samples, 1)
+            masks |= {f"samples/{case.name}_{number}{mask_suffix(geometry)}": mask for number, mask in drawn}
         maps = self._named_maps(prediction)
         files = {name: f"maps/{case.name}_{name}{map_suffix(geometry)}" for name in maps}
         try:
@@ -142,6 +147,10 @@ class PredictionWriter:
         self.units.add(column)
         for score in prediction.scores[1:]:
             figures = {column: score.volume, "mean_confidence": score.confidence, "mean_entropy": score.entropy}
+            if prediction.spread:
+                spread = prediction.spread[score.label]
+                figures |= {f"sampled_{column}_{name}": value for name, value in spread._asdict().items()}
+                self.sampled |= {name: None for name in figures if name.startswith("sampled_")}
             shown = {name: "" if math.isnan(figure) else f"{figure:.6g}" for name, figure in figures.items()}
             self.rows.append({"case": case.name, "class": self.plan.classes[score.label], **shown})
         self.entries.append(
@@ -155,7 +164,7 @@ class PredictionWriter:
         )
 
     def _tables(self) -> None:
-        columns = ["case", "class", *sorted(self.units), "mean_confidence", "mean_entropy"]
+        columns = ["case", "class", *sorted(self.units), "mean_confidence", "mean_entropy", *self.sampled]
 
         def save(path: Path) -> None:
             with path.open("w", newline="") as file:
