@@ -144,7 +144,9 @@ class Loop(LightningModule):
         return result
 
     def _add_plugin_losses(self, result: StepResult, batch: Batch, clock: Clock) -> None:
-        if not len(self.plugins):
+        plugins = [plugin for plugin in self.plugins if isinstance(plugin, Plugin)]
+        carried = [plugin for plugin in plugins if type(plugin).loss is not Plugin.loss]
+        if not carried:
             return
         aligned = result.aligned
         if aligned is None:
@@ -152,8 +154,7 @@ class Loop(LightningModule):
                 return
             features = self.method.networks()[0](batch.labeled.images)
             aligned = Aligned(features, batch.labeled.labels)
-        for plugin in self.plugins:
-            assert isinstance(plugin, Plugin)
+        for plugin in carried:
             for name, loss in plugin.loss(aligned, clock).items():
                 result.losses[f"{plugin.name}/{name}"] = loss
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paucis.errors import PaucisError
+from paucis.networks import reach_rules  # noqa: F401  (says what torch's functions do to a Reach)
 from paucis.networks.base import Network
 from paucis.networks.reach import Reach, TooSmallError, UnknownReachError
 from paucis.registry import nearest
