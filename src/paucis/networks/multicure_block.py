@@ -127,7 +127,9 @@ class MultiCUREBlock(nn.Module):
 
 
 def shrunk(uncertainty: Tensor, count: int, size: Sequence[int]) -> Tensor:
-    """The map at a coarser size, (B, 1, *size): the largest value around each place, so that no uncertainty is lost.
+    """The map at a coarser size, (B, 1, *size): the largest value within each place and half a place before it.
+
+    At half the size this is the pooling of the authors' code (3 wide, stride 2).
 
     Args:
         uncertainty: (B, *spatial).
@@ -143,5 +145,6 @@ def shrunk(uncertainty: Tensor, count: int, size: Sequence[int]) -> Tensor:
     if len(uncertainty) != count or not fits:
         raise ValueError(f"an uncertainty map of {tuple(uncertainty.shape)} does not go with {count} maps of {size}")
     pool = (F.max_pool2d, F.max_pool3d)[len(given) - 2]
-    halves = [stride // 2 for stride in strides]
-    return pool(uncertainty.unsqueeze(1).float(), [2 * half + 1 for half in halves], strides, halves)
+    before = [stride // 2 for stride in strides]
+    around = [stride + half for stride, half in zip(strides, before, strict=True)]
+    return pool(uncertainty.unsqueeze(1).float(), around, strides, before)
