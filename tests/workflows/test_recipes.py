@@ -30,6 +30,7 @@ OWN_NETWORK = {
     "resnet50_unet": {"network.backbone": "resnet18", "network.widths": "8,8,4,4,4", "network.pretrained": "none"},
 }
 OWN_METHOD = {"ugpcl": {"method.transformer_width": "6", "method.dim": "8"}}
+AUA = ["aua-hippocampus-small", "aua-acdc-small", "aua-la-16"]
 RECIPES = shipped()
 UGPCL = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "ugpcl"]
 
@@ -78,7 +79,7 @@ def test_a_recipe_resolves(recipe: str) -> None:
     assert resolve("d", found.values, found.plugs).train.steps >= 1
 
 
-@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *UGPCL])
+@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *AUA, *UGPCL])
 def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp_path: Path) -> None:
     values = find(recipe).values
     changed = {
