@@ -225,6 +225,37 @@ def benchmark(
 
 
 @app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="`paucis datasets` lists all.")],
+    source: Annotated[Path, typer.Argument(help="Folder that the publisher's archives were unpacked into.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new dataset.")] = ...,  # type: ignore[assignment]
+    protocol: Annotated[str | None, typer.Option(help="Split and preprocessing. [default: the first listed]")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what is there of an incomplete source.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a published dataset from its publisher's layout into one to train on; nothing is downloaded."""
+    from paucis.cli import published, render
+    from paucis.workflows.prepare import Refused
+    from paucis.workflows.prepare import prepare as work
+
+    try:
+        with render.follow() as screen:
+            done = work(
+                name,
+                source,
+                out=out,
+                protocol=protocol,
+                partial=partial,
+                progress=lambda done, total: screen.progress("preparing", done, total),
+            )
+    except Refused as error:
+        if as_json:
+            render.out(json.dumps({"problems": [render.plain(problem) for problem in error.problems]}, indent=2))
+        raise
+    render.out(json.dumps(render.plain(done), indent=2) if as_json else published.prepared(done))
+
+
+@app.command()
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write, an MSD-style dataset.")],
     cases: Annotated[int, typer.Option(min=1, help="Training cases.")] = 24,
@@ -299,6 +330,16 @@ def suites(as_json: Json = False) -> None:
 
     found = entries()
     render.out(json.dumps(found, indent=2) if as_json else render.suites(found))
+
+
+@app.command()
+def datasets(as_json: Json = False) -> None:
+    """List the published datasets: what they hold, on which terms, and how `paucis prepare` brings them in."""
+    from paucis.cli import published, render
+    from paucis.datasets import shipped
+
+    found = shipped().values()
+    render.out(json.dumps([published.entry(one) for one in found], indent=2) if as_json else published.listed(found))
 
 
 @app.command()
