@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from paucis.errors import PaucisError
 from paucis.options import option
 
-MAPS = ("entropy", "confidence", "mutual_information", "own", "members", "probabilities")
+MAPS = ("entropy", "confidence", "mutual_information", "own", "members", "probabilities", "blocks")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class PredictOptions:
     maps: tuple[str, ...] = option(
         ("entropy", "confidence", "mutual_information", "own"),
         "what to write beside the mask: entropy, confidence, mutual_information (of several runs or views), own (the "
-        "method's further maps), members (a mask of each named answer of a method), probabilities (one map a class)",
+        "method's further maps), members (a mask of each named answer of a method), probabilities (one map a class), "
+        "blocks (the uncertainty map of every UAFS block)",
         choices=MAPS,
     )
 

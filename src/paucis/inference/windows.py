@@ -17,10 +17,14 @@ from paucis.inference.options import PredictOptions
 from paucis.inference.sampling import SAMPLES, draw
 from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs, triple
 from paucis.inference.views import with_flips
-from paucis.methods.base import Method
+from paucis.methods.base import Method, Prediction
+from paucis.networks.shown import observe
 
 MEMBER = "member:"
 """Prefix of the map that holds the probabilities of one of a method's named answers."""
+
+BLOCK = "block_"
+"""Prefix of the map that a block inserted into a network shows."""
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -41,18 +45,28 @@ def window_predict(
 
     def ask(windows: Tensor) -> Maps:
         with torch.no_grad(), autocast():
-            prediction = method.predict(windows)
+            prediction, shown = _predicted(method, windows, options)
             drawn = {SAMPLES: draw(method, windows, options.samples)} if options.samples else {}
         maps = {name: values.float() for name, values in prediction.additive.items()}
         if "own" not in options.maps:
             maps = {"probabilities": maps["probabilities"]}
         if "members" in options.maps:
             maps |= {f"{MEMBER}{name}": values.float() for name, values in prediction.members.items()}
-        return maps | drawn
+        return maps | shown | drawn
 
     if options.flips and task.flips:
         return with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)
     return ask
+
+
+def _predicted(method: Method, windows: Tensor, options: PredictOptions) -> tuple[Prediction, Maps]:
+    """The method's answer, and the maps of its networks' inserted blocks if asked for."""
+    if "blocks" not in options.maps:
+        return method.predict(windows), {}
+    prediction, found = observe(method, lambda: method.predict(windows), windows.shape[2:])
+    if not found:
+        raise PaucisError("predict.maps=blocks: the run has no UAFS blocks; train it with --plug uafs")
+    return prediction, {f"{BLOCK}{site}": values for site, values in found.items()}
 
 
 def method_slabs(

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import paucis
-from paucis.data.case import Case
+from paucis.data.case import Case, Geometry
 from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask
 from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
 from paucis.inference.sampling import SAMPLES
+from paucis.inference.windows import BLOCK
 
 
 @dataclass
@@ -111,10 +112,10 @@ class PredictionWriter:
             drawn = enumerate(prediction.samples, 1)
             masks |= {f"samples/{case.name}_{number}{mask_suffix(geometry)}": mask for number, mask in drawn}
         maps = self._named_maps(prediction)
-        files = {name: f"maps/{case.name}_{name}{map_suffix(geometry)}" for name in maps}
+        files = {name: f"maps/{case.name}_{name}{_suffix(name, geometry)}" for name in maps}
         try:
             for name, values in maps.items():
-                write_map(self.out / files[name], values, geometry)
+                _write_map(self.out / files[name], values, geometry)
             for place, mask in reversed(masks.items()):
                 write_mask(self.out / place, self._raw(mask), geometry)
         except BaseException:
@@ -193,3 +194,15 @@ class PredictionWriter:
             return act()
         except OSError as error:
             raise PaucisError(f"{self.out}: cannot be written ({error}): free space or choose another --out") from error
+
+
+def _suffix(name: str, geometry: Geometry) -> str:
+    """Of a map's file: a block's map of a picture is a picture, to be looked at."""
+    return mask_suffix(geometry) if name.startswith(BLOCK) else map_suffix(geometry)
+
+
+def _write_map(path: Path, values: NDArray[Any], geometry: Geometry) -> None:
+    if path.suffix == ".png":
+        write_mask(path, np.rint(255 * values).astype(np.uint8), geometry)
+    else:
+        write_map(path, values, geometry)
