@@ -188,7 +188,7 @@ def inference(options: argparse.Namespace) -> None:
         torch.manual_seed(0)
         methods[name] = kind(lambda: make(options.network, task, {}), task, kind.Options()).to(options.device).eval()
     codes = torch.randn(options.samples, methods["aua"].code_length).to(options.device)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         options.network: lambda: methods["supervised"].predict(window),
         "aua": lambda: methods["aua"].predict(window),
         f"aua, {options.samples} samples": lambda: (
