@@ -7,34 +7,25 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from paucis.data.options import DataOptions, prepare_workers
 from paucis.data.problems import Problem
-from paucis.data.processes import single_threaded, spawned
 from paucis.datasets import Protocol, Published, find
 from paucis.datasets import splits as rules
+from paucis.datasets.converting import convert
 from paucis.datasets.readers import READERS
 from paucis.datasets.readers.found import Found
-from paucis.datasets.scan import Scan
 from paucis.datasets.source import Source
-from paucis.datasets.steps import LeftOut, apply
-from paucis.datasets.writing import write_lists, write_scan
+from paucis.datasets.writing import write_lists
 from paucis.errors import PaucisError
 from paucis.files import unwritable
 
 SHOWN = 5
 """Problems that the one line of a refusal tells."""
 MISSING = "it is missing"
-MANY = 32
-"""Scans from which on processes are worth their start."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,9 @@ def prepare(
     if not partial:
         _refuse(published, place)
     with _draft(out) as draft:
-        written, dropped = _written(draft, place, chosen, found, _classes(published, chosen, found), progress)
+        written, dropped = convert(
+            found.scans, chosen.steps, _classes(published, chosen, found).values(), draft, place, progress
+        )
         if not partial:
             _refuse(published, place)
         if not written:
@@ -211,73 +204,6 @@ def _umask() -> int:
     return mask
 
 
-def _written(
-    root: Path,
-    source: Source,
-    protocol: Protocol,
-    found: Found,
-    classes: Mapping[str, int],
-    report: Callable[[int, int], None] | None,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Entries of the manifest, and names that the protocol leaves out; what could not be read is noted as a problem."""
-    work = partial(_convert, root=root, steps=protocol.steps, values=frozenset({0, *classes.values()}))
-    entries, dropped = [], []
-    for done, (scan, result) in enumerate(_results(work, found.scans), 1):
-        if isinstance(result, Problem):
-            source.problems.append(result)
-        elif result is None:
-            dropped.append(scan.name)
-        else:
-            entries.append(result)
-        if report:
-            report(done, len(found.scans))
-    return entries, dropped
-
-
-def _results(
-    work: Callable[[Scan], dict[str, Any] | Problem | None], scans: Sequence[Scan]
-) -> Iterator[tuple[Scan, dict[str, Any] | Problem | None]]:
-    workers = prepare_workers(DataOptions()) if len(scans) >= MANY else 0
-    if workers < 2:
-        yield from ((scan, work(scan)) for scan in scans)
-        return
-    with spawned(work, scans, workers, single_threaded) as jobs:
-        for scan, job in zip(scans, jobs, strict=True):
-            try:
-                yield scan, job.result()
-            except BrokenProcessPool as error:
-                raise PaucisError(
-                    f"a process that prepared scans was killed near {scan.name}, most often for want of memory: "
-                    "close other programs"
-                ) from error
-
-
-def _convert(scan: Scan, root: Path, steps: Sequence[Mapping[str, Any]], values: frozenset[int]) -> Any:
-    """The manifest's entry of a scan, once written; the problem with it; or None where a step leaves it out."""
-    try:
-        loaded = apply(steps, scan.read(), scan.name)
-        unknown = sorted(set(np.unique(loaded.label).tolist()) - values) if loaded.label is not None else []
-        if unknown:
-            raise PaucisError(
-                f"its label holds {', '.join(map(str, unknown[:3]))}, which no class has: take the publisher's labels"
-            )
-    except LeftOut:
-        return None
-    except PaucisError as error:
-        return _problem(error, scan)
-    images, label = write_scan(root, scan.name, loaded)
-    entry: dict[str, Any] = {"name": scan.name, "image": images, "patient": scan.patient or scan.name}
-    return {**entry, **({"label": label} if label else {}), **({"role": scan.role} if scan.role else {})}
-
-
-def _problem(error: PaucisError, scan: Scan) -> Problem:
-    files = [*scan.images, *scan.labels, scan.images[0].parent]
-    text = str(error)
-    if not any(text.startswith(str(file)) for file in files):
-        text = f"{files[0]}: {text}"
-    return Problem.of(PaucisError(text), files)
-
-
 def _classes(published: Published, protocol: Protocol, found: Found) -> Mapping[str, int]:
     return protocol.classes or published.classes or found.classes
 
@@ -292,7 +218,7 @@ def _folds(protocol: Protocol, cases: Sequence[Mapping[str, Any]], complete: boo
 
 
 def _ordered(cases: list[dict[str, Any]], folds: Sequence[rules.Fold]) -> list[dict[str, Any]]:
-    """Cases in the order in which labels are taken: those of the first fold, then the others; the split has the roles."""
+    """Cases in the order of the first fold, in which labels are taken, then the others; roles stand in the split."""
     order = [name for names in (folds[0] if folds else {}).values() for name in names]
     place = {name: index for index, name in enumerate(order)}
     listed = sorted(cases, key=lambda case: place.get(case["name"], len(place)))
