@@ -24,6 +24,9 @@ class DataOptions:
         "which labeled cases are taken first: the dataset's list, or drawn by the run's seed",
         choices=("list", "seed"),
     )
+    unlabeled: int | None = option(
+        None, "how many unlabeled training cases are used, the first of the dataset's list; none = all", minimum=0
+    )
     split: str | None = option(
         None, "JSON file with train, val and test lists of case names, or the split (or folder) of another run"
     )

@@ -97,7 +97,7 @@ def make_split(
         raise PaucisError(_nothing(dataset, labels))
     taken = set(labeled)
     unlabeled = tuple(name for name in parts.train if name not in taken)
-    return Split(labeled, unlabeled, parts.val or (), parts.test)
+    return Split(labeled, unlabeled[: options.unlabeled], parts.val or (), parts.test)
 
 
 def apply_split(dataset: Dataset, split: Split) -> Roles:

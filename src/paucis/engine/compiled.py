@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -24,6 +25,10 @@ class _Compiled:
     def __init__(self, plain: Any) -> None:
         self.plain = plain
         self.fast: Any = torch.compile(plain)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """The plain function of the copied network: the compiled one has the original's weights and mode."""
+        return deepcopy(self.plain, memo)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.fast is not None:
