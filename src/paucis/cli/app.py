@@ -175,6 +175,39 @@ def evaluate(
 
 
 @app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    images: Annotated[Path, typer.Argument(help="A dataset, a folder of scans, or a scan.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture (.png); the points go beside it as .csv.")] = ...,  # type: ignore[assignment]
+    per_class: Annotated[int, typer.Option(help="Pixels of each class, of all scans together.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the choice of pixels and of the projection.")] = 0,
+    role: Annotated[
+        str | None, typer.Option(help="Only the cases of this role in the run's split: val, test, labeled, unlabeled.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw pixel features in two dimensions (t-SNE) by class, correctness and uncertainty."""
+    from paucis.cli import render
+    from paucis.workflows.embed import embed as work
+
+    with render.follow() as screen:
+        done = work(
+            run,
+            images,
+            out=out,
+            per_class=per_class,
+            seed=seed,
+            role=role,
+            device=device,
+            weights=weights,
+            progress=lambda done, total: screen.progress("embedding", done, total),
+        )
+    render.out(json.dumps(render.plain(done), indent=2) if as_json else render.embedded(done))
+
+
+@app.command()
 def benchmark(
     suite: Annotated[str, typer.Argument(help="`paucis suites` lists all; or a YAML file.")],
     dataset: Annotated[str | None, typer.Argument(help="Folder of scans, where the suite names none.")] = None,

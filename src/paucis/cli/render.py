@@ -149,6 +149,13 @@ def predicted(result: Any) -> str:
     return f"{len(result.masks)} masks in {result.out}, their maps in {result.out / 'maps'}, table {result.table}"
 
 
+def embedded(result: Any) -> str:
+    """What a picture of pixel features shows."""
+    counts = ", ".join(f"{count} of {name}" for name, count in result.points.items())
+    of = "labels" if result.referenced else "predictions, since no scan has a label"
+    return f"{result.picture}: {counts}, classes by the {of}; points in {result.table}"
+
+
 SHOWN = ("jaccard", "hd95", "asd", "assd", "surface_dice")
 
 
@@ -208,7 +215,9 @@ def suites(found: list[dict[str, Any]]) -> str:
     for suite in found:
         grid = [f"labels {_value(suite['labels'])}", f"{len(suite['seeds'])} seeds"]
         grid += [f"{len(suite['folds'])} folds"] if suite["folds"] else []
-        lines += [f"{suite['name']}: {suite['summary']}", f"    data: {suite['needs']}", f"    grid: {', '.join(grid)}"]
+        also = f" ({suite['table']})" if suite["table"] else ""
+        lines += [f"{suite['name']}{also}: {suite['summary']}", f"    data: {suite['needs']}"]
+        lines.append(f"    grid: {', '.join(grid)}")
         lines.append(f"    methods: {_value(suite['methods'])}")
     return "\n".join(lines)
 
