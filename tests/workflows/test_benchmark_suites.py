@@ -20,10 +20,10 @@ TABLES = {
     "pancreas-12": ("12", 11),
     "pancreas-3": ("3", 11),
     "colon-5": ("5", 11),
-    "acdc-68": ("3", 9),
-    "acdc-136": ("7", 9),
-    "isic-5": ("5%", 9),
-    "isic-10": ("10%", 9),
+    "acdc-68": ("3", 10),
+    "acdc-136": ("7", 10),
+    "isic-5": ("5%", 10),
+    "isic-10": ("10%", 10),
 }
 BASELINES = {
     "supervised", "mean_teacher", "ua_mt", "entropy_minimization", "co_training", "cct", "cps", "ict", "dan", "sassnet",
