@@ -15,6 +15,7 @@ from paucis.data.case import Case, Dataset
 from paucis.data.formats import read_image, read_map
 from paucis.data.groups import regroup
 from paucis.errors import PaucisError
+from paucis.evaluation.changes import Change, draw_changes
 from paucis.evaluation.conventions import convention_of
 from paucis.evaluation.masks import Masks, Pair, find_images, find_labels, find_predictions, match
 from paucis.evaluation.metrics import Row, case_metrics
@@ -30,6 +31,8 @@ Progress = Callable[[int, int, str], None]
 """Called with (cases done, cases in all, name of the case just done)."""
 
 _LOG = logging.getLogger(__name__)
+REFINED = ("uncertainty_before", "uncertainty_after")
+"""Maps of a method that refines its own answer, shown as ``changes.png``."""
 _NAMED = 5  # cases named in a message; the rest is counted
 
 
@@ -41,7 +44,8 @@ class Evaluation:
         summary: figures per class and over classes, with the rule on empty masks (``summary.rule``).
         rows: all figures of every case and class.
         out: folder with ``cases.csv``, ``cases.json``, ``summary.json``, ``summary.md``.
-        sheet: picture of the worst, the median and the best case; None where no case has a Dice.
+        sheet: picture of the worst, the median and the best case; None where no case has a Dice. Beside it lies
+            ``changes.png`` where the method's maps say how uncertain it was before and after a refinement.
         missing: labels that had no prediction.
         unmatched: predictions that had no label.
         notes: sentences on what was left out.
@@ -162,6 +166,14 @@ class _Pictures:
         path = self.predicted.maps.get(pair.name)
         return _picture(lambda path: read_map(path).array[0], path) if path and path.exists() else None
 
+    def map(self, pair: Pair, name: str) -> NDArray[Any] | None:
+        """A further map of the method, (Z, Y, X), which lies beside that of the entropy; None where there is none."""
+        entropy = self.predicted.maps.get(pair.name)
+        if entropy is None:
+            return None
+        path = entropy.with_name(entropy.name.replace(f"{pair.name}_entropy", f"{pair.name}_{name}", 1))
+        return _picture(lambda path: read_map(path).array[0], path) if path != entropy and path.exists() else None
+
 
 def _picture(read: Callable[[Path], NDArray[Any]], path: Path) -> NDArray[Any] | None:
     try:
@@ -174,19 +186,31 @@ def _picture(read: Callable[[Path], NDArray[Any]], path: Path) -> NDArray[Any] |
 def _sheet(path: Path, rows: Sequence[Row], pairs: Sequence[Pair], scheme: Scheme, pictures: _Pictures) -> Path | None:
     scores = mean_dice(rows)
     by_name = {pair.name: pair for pair in pairs}
-    panels = []
+    panels, changes = [], []
     for what, name in choose(scores):
         pair = by_name[name]
         masks = read_pair(pair, scheme)
         title = f"{what}: {name}, {'mean ' if len(scheme.classes) > 2 else ''}Dice {scores[name]:.3f}"
         images = pictures.image(pair), pictures.uncertainty(pair)
         panels.append(Panel(title, masks.prediction, masks.reference, masks.geometry, *images, ignore=UNKNOWN))
+        before, after = (pictures.map(pair, which) for which in REFINED)
+        if before is not None and after is not None and before.shape == after.shape == masks.reference.shape:
+            changes.append(Change(panels[-1], before, after))
+    _draw_changes(path.with_name("changes.png"), changes)
     if not panels:
         with suppress(OSError):
             path.unlink()  # of an earlier evaluation
         return None
     draw(path, panels)
     return path
+
+
+def _draw_changes(path: Path, changes: Sequence[Change]) -> None:
+    if changes:
+        draw_changes(path, changes)
+        return
+    with suppress(OSError):
+        path.unlink()  # of an earlier evaluation
 
 
 def _check(predicted: Masks, labeled: Masks, pairs: list[Pair], missing: list[str], partial: bool) -> None:
