@@ -18,7 +18,7 @@ from paucis.networks.receptive_field import Field, receptive_fields
 from paucis.options import option
 from paucis.plugins.base import Plugin, register
 from paucis.plugins.vector_grid import vector_grid
-from paucis.plugins.window_ratios import summed_classes, window_shares
+from paucis.plugins.window_ratios import class_members, window_shares
 
 Affinity = Literal["continuous", "constant", "diagonal", "bipartite"]
 
@@ -156,12 +156,12 @@ def dragsaw_of_maps(
     Returns:
         a scalar in float32.
     """
-    summed = summed_classes(labels, classes)
+    members = class_members(labels, classes)
     losses = []
     for feature, field, count in zip(maps, fields, counts, strict=True):
         grid = vector_grid(feature.shape[2:], count, field)
         places, centers = grid.places.to(feature.device), grid.centers.to(feature.device)
-        ratios = window_shares(summed, centers, field.size)
+        ratios = window_shares(members, centers, field.size)
         vectors = feature.flatten(2)[:, :, places].transpose(1, 2)
         weights, valid = _weights(affinity, ratios, labels, centers)
         losses.append(patch_dragsaw(vectors, weights, temperature, valid))

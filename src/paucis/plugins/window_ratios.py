@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor
 
 from paucis.batch import IGNORE
+from paucis.losses.precision import no_autocast
+
+_NO_LABEL = -(2**15)
+_AT_ONCE = 128  # windows; those of a grid share their sides, scattered ones need a table of all combinations
 
 
 def class_ratios(
@@ -35,52 +38,51 @@ def class_ratios(
     Deviations:
         the paper divides by the whole window; at borders its shares are then too small, and border windows alike.
     """
-    return window_shares(summed_classes(labels, num_classes, ignore_index), centers, size)
+    return window_shares(class_members(labels, num_classes, ignore_index), centers, size)
 
 
-def summed_classes(labels: Tensor, num_classes: int, ignore_index: int = IGNORE) -> Tensor:
-    """Integral images of one-hot labels: how many voxels of each class lie before each position along all axes.
-
-    Args:
-        labels: (B, *spatial) class indices.
-        num_classes: M.
-        ignore_index: label of voxels that do not count.
-
-    Returns:
-        (B, M, *[side + 1 for each axis]) int32.
-    """
-    classes = torch.arange(num_classes, device=labels.device).view(1, -1, *[1] * (labels.dim() - 1))
-    members = (labels[:, None] == classes) & (labels[:, None] != ignore_index)
-    table = labels.new_zeros((len(labels), num_classes, *(side + 1 for side in labels.shape[1:])), dtype=torch.int32)
-    inner = (slice(None), slice(None), *[slice(1, None)] * (labels.dim() - 1))
-    table[inner] = members
-    for axis in range(2, table.dim()):
-        table = table.cumsum(axis, dtype=torch.int32)
-    return table
+def class_members(labels: Tensor, num_classes: int, ignore_index: int = IGNORE) -> Tensor:
+    """(B, M, *spatial) float32: 1 where a voxel is of the class and counts."""
+    short = labels.to(torch.int16)  # four times fewer bytes to compare
+    members = torch.empty((len(labels), num_classes, *labels.shape[1:]), device=labels.device)
+    for label in range(num_classes):
+        torch.eq(short, label if label != ignore_index else _NO_LABEL, out=members[:, label])
+    return members
 
 
-def window_shares(summed: Tensor, centers: Tensor, size: int | Sequence[int]) -> Tensor:
-    """The share of each class in windows, from integral images.
+def window_shares(members: Tensor, centers: Tensor, size: int | Sequence[int]) -> Tensor:
+    """The share of each class in windows: one product of matrices per axis counts the voxels of all windows.
 
     Args:
-        summed: of ``summed_classes``.
+        members: of ``class_members``.
         centers: (N, ndim), as in ``class_ratios``.
         size: as in ``class_ratios``.
 
     Returns:
         (B, N, M).
     """
-    sides, ndim = summed.shape[2:], summed.dim() - 2
-    sizes = torch.tensor([size] * ndim if isinstance(size, int) else list(size), device=summed.device)
-    limits = torch.tensor(sides, device=summed.device) - 1
-    first = torch.floor(centers.to(summed.device).double() - (sizes - 1) / 2).long()
-    edges = torch.stack([first, first + sizes]).clamp(min=0).minimum(limits)
-    flat, count = summed.flatten(2), torch.zeros((), dtype=torch.int32, device=summed.device)
-    for corner in product((0, 1), repeat=ndim):
-        place = edges.new_zeros(len(centers))
-        for axis, end in enumerate(corner):
-            place = place * sides[axis] + edges[end, :, axis]
-        sign = -1 if (ndim - sum(corner)) % 2 else 1
-        count = count + sign * flat[:, :, place]
-    counts = count.transpose(1, 2).float()
+    ndim = members.dim() - 2
+    sizes = [size] * ndim if isinstance(size, int) else list(size)
+    parts = [_counts(members, part, sizes) for part in centers.split(_AT_ONCE)]
+    counts = torch.cat(parts, 2).transpose(1, 2)
     return counts / counts.sum(2, keepdim=True).clamp(min=1)
+
+
+def _counts(members: Tensor, centers: Tensor, sizes: Sequence[int]) -> Tensor:
+    """(B, M, N) voxels of each class in each window, from the table of all combinations of its sides."""
+    sides, counts = members.shape[2:], members.flatten(2)
+    place = torch.zeros(len(centers), dtype=torch.long, device=members.device)
+    combinations = 1
+    with no_autocast(members):  # half precision cannot count
+        for axis in reversed(range(len(sides))):
+            first = torch.floor(centers[:, axis].double() - (sizes[axis] - 1) / 2).long()
+            starts, which = torch.unique(first.to(members.device), return_inverse=True)
+            row = torch.arange(sides[axis], device=members.device)
+            inside = ((row >= starts[:, None]) & (row < starts[:, None] + sizes[axis])).float()
+            if combinations == 1:
+                counts = counts.reshape(*members.shape[:2], -1, sides[axis]) @ inside.T
+            else:
+                counts = inside @ counts.reshape(*members.shape[:2], -1, sides[axis], combinations)
+            place = place + which * combinations
+            combinations *= len(starts)
+    return counts.flatten(2)[:, :, place]
