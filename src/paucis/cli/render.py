@@ -137,7 +137,7 @@ def trained(result: Any) -> str:
                 f"{name}: best validation Dice {100 * best['dice']:.2f} at step {best['step']} of {stage['steps']}"
             )
         else:
-            lines.append(f"{name}: {stage['steps']} steps, no validation cases")
+            lines.append(f"{name}: {stage['steps']} steps, not validated")
     if not result.finished:
         lines.append(f"stopped and saved; go on with: paucis train --resume --out {result.folder}")
     lines.append(f"run: {result.folder}")
