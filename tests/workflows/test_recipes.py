@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paucis.batch import Task
 from paucis.cli import main
 from paucis.data.case import Geometry
 from paucis.data.formats import write_map, write_mask
 from paucis.data.phantom import phantom
 from paucis.engine.config import resolve
 from paucis.errors import PaucisError
+from paucis.networks import make
+from paucis.plugins.pdcr import encoder_fields
+from paucis.plugins.uafs import chosen_sites
 from paucis.workflows.recipes import find, shipped
 
 SMALL = {
@@ -28,10 +32,17 @@ OWN_NETWORK = {
     "unet": {"network.features": "4"},
     "vnet": {"network.filters": "4"},
     "resnet50_unet": {"network.backbone": "resnet18", "network.widths": "8,8,4,4,4", "network.pretrained": "none"},
+    "deeplabv3plus": {"network.backbone": "resnet18", "network.width": "8", "network.pretrained": "none"},
 }
-OWN_METHOD = {"ugpcl": {"method.transformer_width": "6", "method.dim": "8"}}
+OWN_PLUGS = {"plug.pdcr.layers": "encoder.0", "plug.pdcr.vectors": "8", "plug.uafs.sites": "encoder,decoder"}
+OWN_METHOD = {
+    "ugpcl": {"method.transformer_width": "6", "method.dim": "8"},
+    "multicure": {"method.second": "none"},
+}
 AUA = ["aua-hippocampus-small", "aua-acdc-small", "aua-la-16"]
 RECIPES = shipped()
+PLUGGED = [recipe.name for recipe in RECIPES if recipe.plugs]
+MULTICURE = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "multicure"]
 UGPCL = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "ugpcl"]
 
 
@@ -79,7 +90,7 @@ def test_a_recipe_resolves(recipe: str) -> None:
     assert resolve("d", found.values, found.plugs).train.steps >= 1
 
 
-@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *AUA, *UGPCL])
+@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *AUA, *UGPCL, *MULTICURE, *PLUGGED])
 def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp_path: Path) -> None:
     values = find(recipe).values
     changed = {
@@ -87,6 +98,8 @@ def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp
         **OWN_NETWORK[str(values.get("network", "unet"))],
         **OWN_METHOD.get(str(values.get("method")), {}),
     }
+    if find(recipe).plugs:
+        changed |= OWN_PLUGS
     if "train.unlabeled_batch_size" in values:
         changed["train.unlabeled_batch_size"] = "2"
     if "labels" in values:
@@ -101,6 +114,22 @@ def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp
         main(["train", str(dataset), "--out", str(tmp_path / "run"), "--recipe", recipe, *overrides])
     assert left.value.code == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_plugged_recipes_name_sites_and_layers_that_their_networks_have() -> None:
+    """Of the published encoder, whose fields are those of its paper, and of a planned U-Net in 3D."""
+    flat = find("pdcr-isic-2017").values
+    network = make("deeplabv3plus", Task(2, 3, 2, (384, 512)), {"backbone": "tu-xception41"})
+    fields = encoder_fields(network, str(flat["plug.pdcr.layers"]).split(","), (384, 512))
+    assert [field.size[0] for field in fields.values()] == [7, 19, 43]
+    for name in ("pdcr-isic-2016", "pdcr-isic-2017", "pdcr-ph2", "pdcr-montgomery", "pdcr-digestpath"):
+        values = find(name).values
+        assert values["plug.pdcr.layers"] == flat["plug.pdcr.layers"]
+        assert len(chosen_sites(network, str(values["plug.uafs.sites"]).split(","))) == 7
+    deep = make("unet", Task(3, 1, 3, (96, 96, 96), strides=((2, 2, 2),) * 4), {"features": 2})
+    for name in ("pdcr-brain", "pdcr-heart", "pdcr-prostate"):
+        layers = str(find(name).values["plug.pdcr.layers"]).split(",")
+        assert [field.size[0] for field in encoder_fields(deep, layers, (96, 96, 96)).values()] == [23, 47]
 
 
 def test_a_recipe_file_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:
