@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paucis.data.formats import read_label
+from paucis.data.formats import read_label, read_map
 from paucis.workflows.embed import embed
 
 QUICK = [
@@ -123,3 +123,18 @@ def test_mistakes_are_one_line(
 ) -> None:
     places = {"run": run, "data": phantoms, "out": tmp_path}
     assert said in refused("embed", *(text.format(**places) for text in arguments))
+
+
+def test_prediction_writes_the_methods_own_uncertainty_and_both_decoders_masks(
+    run: Path, phantoms: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    scan = sorted((phantoms / "imagesTs").iterdir())[0]
+    done = cli("predict", run, scan, "--out", tmp_path, "predict.maps=entropy,own,members")
+    assert done.code == 0, done.err
+    classes = len(json.loads((run / "plan.json").read_text())["classes"])
+    (own,) = tmp_path.rglob("*_uncertainty.nii.gz")
+    values = read_map(own).array
+    assert 0 < values.max() <= np.log(classes) + 1e-4
+    (entropy,) = tmp_path.rglob("*_entropy.nii.gz")
+    assert not np.allclose(values, read_map(entropy).array * np.log(classes), atol=1e-3)
+    assert list(tmp_path.rglob("*transformer*"))
