@@ -35,7 +35,7 @@ BASELINES = {
 def test_every_shipped_suite_resolves_every_run(name: str) -> None:
     suite = find(name)
     jobs = expand(suite, split=Path("split.json"))
-    assert len(jobs) == len(suite.entries) * len(suite.seeds) * max(len(suite.folds), 1)
+    assert len(jobs) == len(suite.entries) * len(suite.labels) * len(suite.seeds) * max(len(suite.folds), 1)
     assert suite.description
     assert suite.needs
     assert suite.reference == "supervised"
