@@ -182,6 +182,13 @@ def test_a_copy_and_a_state_dict_give_the_same_network(name: str, ndim: int) -> 
 
 
 @every
+def test_what_it_takes_is_known_without_making_its_weights(name: str, ndim: int) -> None:
+    with torch.device("meta"):
+        light = small(name, ndim)
+    assert light.multiple == small(name, ndim).multiple
+
+
+@every
 def test_a_size_that_does_not_fit_is_refused_with_size_and_multiple(name: str, ndim: int) -> None:
     network = small(name, ndim)
     wrong = torch.zeros(1, 1, *SIZES[ndim][:-1], SIZES[ndim][-1] + 1)

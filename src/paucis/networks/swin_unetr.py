@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from paucis.batch import Task
@@ -49,16 +51,17 @@ class SwinUNETR(Network):
 
         _check(options)
         width = options.features
-        self.swinViT = SwinTransformer(
-            in_chans=task.channels,
-            embed_dim=width,
-            window_size=(options.window,) * task.ndim,
-            patch_size=(2,) * task.ndim,
-            depths=options.depths,
-            num_heads=options.heads,
-            drop_path_rate=options.drop_path,
-            spatial_dims=task.ndim,
-        )
+        with _with_numbers():
+            self.swinViT = SwinTransformer(
+                in_chans=task.channels,
+                embed_dim=width,
+                window_size=(options.window,) * task.ndim,
+                patch_size=(2,) * task.ndim,
+                depths=options.depths,
+                num_heads=options.heads,
+                drop_path_rate=options.drop_path,
+                spatial_dims=task.ndim,
+            )
         self.encoder1 = self._residual(task.channels, width)
         self.encoder2 = self._residual(width, width)
         self.encoder3 = self._residual(2 * width, 2 * width)
@@ -126,6 +129,12 @@ class SwinUNETRDecoder(Decoder):
             current = at(f"decoder.{index}", block(current, skip))
             decoded.append(current)
         return tuple(decoded), self.out(current)
+
+
+def _with_numbers() -> AbstractContextManager[Any]:
+    """The CPU in place of the meta device, on which MONAI cannot read the rates that it calculates while building."""
+    here = torch.get_default_device()
+    return torch.device("cpu") if here.type == "meta" else nullcontext()
 
 
 def _check(options: SwinUNETROptions) -> None:
