@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written ever looks finished."""
+"""Reading text in one line of error, and writing so that nothing half-written ever looks finished."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ def write(path: Path, save: Callable[[Path], object], remedy: str = "choose anot
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file that a person wrote.
+
+    Raises:
+        PaucisError: it cannot be read, or is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise PaucisError(f"{path} cannot be read ({error.strerror or error}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise PaucisError(f"{path} cannot be read (not UTF-8 text): save it as UTF-8") from error
 
 
 def write_text(path: Path, text: str, remedy: str = "choose another folder") -> None:

@@ -13,6 +13,7 @@ the key, what is allowed and the nearest name.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def parse_overrides(arguments: list[str]) -> dict[str, Any]:
         if not equals or not key or key.startswith("-"):
             raise PaucisError(f"'{argument}' is not understood; options are written key=value, such as train.steps=300")
         if key in values:
-            raise PaucisError(f"'{key}' is given twice")
+            raise PaucisError(f"'{key}' is given twice: keep one of the two")
         values[key] = value
     return values
 
@@ -167,9 +168,7 @@ def _scalar(value: Any, hint: Any, wrong: PaucisError) -> Any:
         raise wrong
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong
-    if hint is int and float(value) != int(value):
-        raise wrong
-    if value != value:
+    if not math.isfinite(value) or (hint is int and float(value) != int(value)):
         raise wrong
     return hint(value)
 

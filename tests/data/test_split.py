@@ -106,7 +106,8 @@ def test_a_list_file_names_the_labeled_cases_and_keeps_them_out_of_validation(tm
     [
         ("99", "10 cases"),
         ("0", "no labeled case is left"),
-        ("101%", "between 0% and 100%"),
+        ("101%", "at most 100%"),
+            ("0%", "above 0%"),
         ("x%", "10%"),
         ("some", "neither a count"),
         ("-3", "neither a count"),
@@ -227,7 +228,7 @@ def test_a_split_file_that_cannot_be_is_refused_in_one_line(tmp_path, content, w
 
 
 def test_a_missing_split_file_and_contradicting_options_are_refused(tmp_path):
-    with pytest.raises(PaucisError, match="cannot be read"):
+    with pytest.raises(PaucisError, match="there is no such file"):
         split_of(cases_of(3), split=str(tmp_path / "none.json"))
     with pytest.raises(PaucisError, match="exclude each other"):
         split_of(cases_of(3), split=str(tmp_path / "none.json"), folds=3)

@@ -11,6 +11,7 @@ import numpy as np
 from paucis.data.case import Case
 from paucis.data.groups import grouped
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.registry import nearest
 
 
@@ -35,7 +36,7 @@ def read_budget(labels: str | int | None) -> Budget:
     """``8``, ``"8"``, ``"10%"``, a list file with one case name per line, or None for all.
 
     Raises:
-        PaucisError: none of these, a share outside 0-100 %, or an empty list file.
+        PaucisError: none of these, a share that is 0 or above 100 %, or an empty list file.
     """
     if labels is None:
         return Budget()
@@ -47,10 +48,7 @@ def read_budget(labels: str | int | None) -> Budget:
     path = Path(text).expanduser()
     if not path.is_file():
         raise PaucisError(f"--labels={text} is neither a count, nor a percentage such as 10%, nor a file that exists")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise PaucisError(f"--labels={text} cannot be read as a list of case names: {error}") from error
+    lines = [line.strip() for line in read_text(path).splitlines()]
     names = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not names:
         raise PaucisError(f"--labels={text} names no case: write one case name per line")
@@ -104,8 +102,8 @@ def _share(text: str) -> float:
         share = float(text[:-1]) / 100
     except ValueError:
         raise PaucisError(f"--labels={text} is not a percentage: write it as 10%") from None
-    if not 0 <= share <= 1:
-        raise PaucisError(f"--labels={text} must lie between 0% and 100%")
+    if not 0 < share <= 1:
+        raise PaucisError(f"--labels={text} must be above 0% and at most 100%")
     return share
 
 

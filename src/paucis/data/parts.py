@@ -14,6 +14,7 @@ from paucis.data.case import Case, Dataset
 from paucis.data.groups import group_of, grouped
 from paucis.data.options import DataOptions
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.registry import nearest
 
 Names = tuple[str, ...]
@@ -60,12 +61,12 @@ def divide(dataset: Dataset, options: DataOptions, budget: Budget) -> Parts:
 def _from_file(path: Path, fold: int) -> Parts:
     if path.is_dir():
         path = path / "split.json"
+    if not path.is_file():
+        raise PaucisError(f"data.split={path}: there is no such file: name a split file or a run folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PaucisError(f"data.split={path} cannot be read: {error}") from error
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise PaucisError(f"data.split={path} is not JSON: {error}") from error
+        raise PaucisError(f"data.split={path} is not JSON ({error}): mend that line") from error
     if isinstance(content, list):  # fold by fold, as nnU-Net writes it
         content = _fold(content, fold, str(path))
     elif fold:
@@ -137,7 +138,7 @@ def _refuse(parts: Parts, cases: Mapping[str, Case], source: str) -> None:
             if name not in cases:
                 raise PaucisError(f"{source}: '{name}' is not a case of this dataset{nearest(name, list(cases))}")
             if name in seen:
-                raise PaucisError(f"{source}: case '{name}' is listed twice")
+                raise PaucisError(f"{source}: case '{name}' is listed twice: keep one")
             seen.add(name)
             group = group_of(cases[name])
             if role_of.setdefault(group, role) != role:

@@ -30,13 +30,16 @@ def prepare(volume: Volume, plan: Plan) -> tuple[NDArray[np.float32], Trace]:
         (C, Z, Y, X) float32 on the planned grid, and how it came there.
 
     Raises:
-        PaucisError: another number of channels than planned, or values that are not finite.
+        PaucisError: another number of channels than planned, a picture in place of a volume, or values that are not
+            finite.
     """
     array = volume.array
     if array.shape[0] != len(plan.channels):
         raise PaucisError(
             f"the image has {array.shape[0]} channels and the plan {len(plan.channels)} ({', '.join(plan.channels)})"
         )
+    if plan.ndim == 3 and volume.geometry.dims == 2:
+        raise PaucisError("is a picture of one slice, and the plan is of volumes: give volumes, or train in 2D")
     trace = plan.trace(volume.geometry, array.shape[1:])
     turned = np.ascontiguousarray(orient(array, trace), dtype=np.float32)
     if turned is array or np.shares_memory(turned, array):

@@ -24,9 +24,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise PaucisError(f"{path}: is missing") from None
+        raise PaucisError(f"{path}: is missing: restore it, or start a new run") from None
     except (ValueError, OSError) as error:
-        raise PaucisError(f"{path}: cannot be read ({error})") from error
+        raise PaucisError(f"{path}: cannot be read ({error}): restore it, or start a new run") from error
 
 
 def save_tensors(path: Path, state: dict[str, torch.Tensor]) -> None:
@@ -51,4 +51,4 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises its own types
-        raise PaucisError(f"{path}: is not a readable weights file ({error})") from error
+        raise PaucisError(f"{path}: is not a readable weights file ({error}): restore it, or train again") from error

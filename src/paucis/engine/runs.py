@@ -62,7 +62,7 @@ class RunFolder:
     def require(self) -> None:
         """Raises PaucisError where this is no run folder."""
         if not self.path.exists():
-            raise PaucisError(f"{self.path}: no such run folder")
+            raise PaucisError(f"{self.path}: no such run folder: check the path")
         if not self.config_file.is_file() or not self.plan_file.is_file():
             raise PaucisError(f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it)")
 
@@ -71,7 +71,10 @@ class RunFolder:
         try:
             return from_dict(read_json(self.config_file))
         except (TypeError, KeyError) as error:
-            raise PaucisError(f"{self.config_file}: does not fit this version of paucis ({error})") from error
+            raise PaucisError(
+                f"{self.config_file}: does not fit this version of paucis ({error}): train again, or use the version "
+                f"that {self.environment_file.name} names"
+            ) from error
 
     def plan(self) -> Plan:
         """The plan."""
@@ -228,7 +231,7 @@ def open_run(path: str | Path, device: str = "auto", weights: str | None = None)
         weights: ``best``, ``last``, or None for the best where validation chose one.
 
     Raises:
-        PaucisError: not a run folder, no weights in it yet, or a device that is not there.
+        PaucisError: not a run folder, no weights in it yet, weights of another name, or a device that is not there.
     """
     from paucis.engine.loop import place
 
@@ -252,6 +255,8 @@ def trained_stages(folder: RunFolder, config: Config) -> tuple[Stage, ...]:
     done = next((i for i, stage in enumerate(plan) if not folder.weights(stage.name).is_file()), len(plan))
     if 0 < done < len(plan):
         log.warning("%s: stage '%s' is not trained yet: using '%s'", folder.path, plan[done].name, plan[done - 1].name)
+    if weights not in (None, "best", "last"):
+        raise PaucisError(f"weights '{weights}' are not known: take best or last")
     return plan[: max(done, 1)]
 
 

@@ -37,7 +37,7 @@ def class_values(found: Mapping[Path, set[int]], known: Values, *, labels: bool)
         labels: True for labels, in which 255 may mark unknown voxels.
 
     Raises:
-        PaucisError: a file holds a value that no class has.
+        PaucisError: a file holds a value that no class has, or there are more values than classes can be.
     """
     every = set().union(*found.values())
     single = len(known) in (0, 2)
@@ -46,7 +46,7 @@ def class_values(found: Mapping[Path, set[int]], known: Values, *, labels: bool)
     if 1 in every and every <= {0, 1} and single:
         return (0, 1)
     if not known:
-        return _shown(every)
+        return _shown(every, next(iter(found), Path()))
     for path, values in found.items():
         extra = sorted(values - set(known) - ({UNKNOWN} if labels else set()))
         if extra:
@@ -54,12 +54,14 @@ def class_values(found: Mapping[Path, set[int]], known: Values, *, labels: bool)
     return known
 
 
-def _shown(every: set[int]) -> Values:
+def _shown(every: set[int], path: Path) -> Values:
     """The classes that a set of masks shows: its values, 255 left out where it marks unknown voxels."""
     named = every - {0, UNKNOWN}
     if named and max(named) < _MANY:
         every = named
     values = tuple(sorted(every | {0}))
+    if len(values) > UNKNOWN:
+        raise PaucisError(f"{path} and its like hold {len(values)} values: they are pictures, not masks")
     return values if len(values) > 1 else (0, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +83,9 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what it cannot read it also warns
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise many kinds for a damaged file
         raise PaucisError(
             f"network.weights={path} is damaged or not a file of plain tensors ({_first_line(error)}): save the "
@@ -148,5 +151,6 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    """What is wrong; torch's advice to load it with all that it might execute is left out."""
     text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    return text[0].partition(". In PyTorch")[0] if text else type(error).__name__

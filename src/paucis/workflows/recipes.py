@@ -10,7 +10,10 @@ from typing import Any
 import yaml
 
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.registry import nearest
+
+ENTRIES = ("description", "options", "plugs")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def shipped() -> list[Recipe]:
     """All recipes in the package, by name."""
     folder = resources.files("paucis") / "recipes"
     files = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return [_read(name.removesuffix(".yaml"), (folder / name).read_text()) for name in files]
+    return [_read(name.removesuffix(".yaml"), (folder / name).read_text(encoding="utf-8")) for name in files]
 
 
 def find(name: str) -> Recipe:
@@ -61,9 +64,13 @@ def _read(name: str, text: str) -> Recipe:
         raise PaucisError(f"recipe '{name}' is not YAML: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("options", {}), dict):
         raise PaucisError(f"recipe '{name}' must hold 'description' and 'options' (dotted key: value)")
-    unknown = set(content) - {"description", "options", "plugs"}
-    if unknown:
-        raise PaucisError(f"recipe '{name}' holds unknown entries: {', '.join(sorted(unknown))}")
-    return Recipe(
-        name, content.get("description", ""), dict(content.get("options", {})), tuple(content.get("plugs", ()))
-    )
+    for key in content:
+        if key not in ENTRIES:
+            raise PaucisError(
+                f"recipe '{name}': unknown entry '{key}'{nearest(str(key), list(ENTRIES))} "
+                f"(there are: {', '.join(ENTRIES)})"
+            )
+    plugs = content.get("plugs") or []
+    if not isinstance(plugs, list):
+        raise PaucisError(f"recipe '{name}': 'plugs' must be a list of plug-ins")
+    return Recipe(name, str(content.get("description", "")), dict(content.get("options", {})), tuple(map(str, plugs)))

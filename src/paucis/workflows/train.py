@@ -128,7 +128,7 @@ def train(
     if (resume or from_stage is not None) and folder.config_file.is_file():
         config = _resumed(folder, dataset, values, plugs, recipe)
     else:
-        config = _fresh(folder, dataset, values, plugs, recipe)
+        config = _fresh(folder, dataset, values, plugs, recipe, resume)
     for name, key in ((stage, "--stage"), (from_stage, "--from-stage")):
         if name is not None:
             stage_number(config, name, key)
@@ -145,13 +145,24 @@ def train(
     except Interrupted:
         finished = False
     return Trained(folder.path, finished, folder.state().get("results", {}))
+    except PaucisError:
+        if first and not resume:
+            folder.discard_unbegun()
+        raise
 
 
 def _fresh(
-    folder: RunFolder, dataset: str | Path | None, values: dict[str, Any], plugs: tuple[str, ...], recipe: str | None
+    folder: RunFolder,
+    dataset: str | Path | None,
+    values: dict[str, Any],
+    plugs: tuple[str, ...],
+    recipe: str | None,
+    resume: bool,
 ) -> Config:
     source: Recipe | None = find(recipe) if recipe else None
     if dataset is None:
+    if dataset is None and resume:
+        raise PaucisError(f"{folder.path}: holds no run to go on with: check --out, or name a dataset to start one")
         raise PaucisError("which dataset? give the folder of scans: paucis train DATASET --out RUN")
     if devices.rank() == 0 and folder.path.exists() and any(folder.path.iterdir() if folder.path.is_dir() else [1]):
         if folder.config_file.is_file():
@@ -168,6 +179,8 @@ def _resumed(
 ) -> Config:
     folder.require()
     config = folder.config()
+    if not folder.split_file.is_file():
+        raise PaucisError(f"{folder.split_file}: is missing: restore it, or start a new run")
     source = config.dataset if dataset is None else str(Path(dataset).absolute())
     asked = {**(find(recipe).values if recipe else {}), **values}
     changed = resolve(source, {**config.given, **asked}, plugs or tuple(config.plugs), config.recipe)

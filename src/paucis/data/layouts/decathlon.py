@@ -40,10 +40,13 @@ def _entries(root: Path, description: dict[str, Any], key: str) -> Iterator[tupl
         raise PaucisError(f"{root / DESCRIPTION}: '{key}' is not a list: list the images with their labels")
     for index, entry in enumerate(entries):
         image = entry.get("image") if isinstance(entry, dict) else entry
+        label = entry.get("label") or None if isinstance(entry, dict) else None
         if not isinstance(image, str) or not image:
             raise PaucisError(f"{root / DESCRIPTION}: entry {index} of '{key}' names no image: mend or remove it")
+        if not isinstance(label, str | None):
+            raise PaucisError(f"{root / DESCRIPTION}: entry {index} of '{key}': 'label' names no file: mend it")
         if not Path(image).name.startswith("._"):
-            yield image, entry.get("label") or None if isinstance(entry, dict) else None
+            yield image, label
 
 
 def _case(root: Path, image: str, label: str | None) -> Case:

@@ -9,8 +9,10 @@ from typing import Any
 
 from paucis.data.case import Dataset
 from paucis.errors import PaucisError
+from paucis.files import read_text
 
 DESCRIPTION = "dataset.json"
+_CHANNELS = ("channel_names", "modality")
 
 
 def read_json(path: Path) -> Any:
@@ -20,9 +22,7 @@ def read_json(path: Path) -> Any:
         PaucisError: it cannot be read or is broken; the line of the fault is named.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PaucisError(f"{path} cannot be read ({error}): check the file") from error
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise PaucisError(f"{path} is not valid JSON ({error}): mend that line") from error
 
@@ -39,12 +39,16 @@ def read_description(root: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
         raise PaucisError(f"{path} is not a JSON object: it needs keys such as 'labels' and 'channel_names'")
+    for key in _CHANNELS:
+        if not isinstance(content.get(key) or {}, str | list | dict):
+            raise PaucisError(f'{path}: \'{key}\' is not an object: write it as {{"0": "MRI"}}')
     return content
 
 
 def channels_of(description: Mapping[str, Any]) -> tuple[str, ...]:
     """Channel names, from ``channel_names`` or ``modality``, in the order of their numbers."""
-    named = description.get("channel_names") or description.get("modality") or {}
+    given = [description[key] for key in _CHANNELS if description.get(key)]
+    named: Any = given[0] if given else {}
     if isinstance(named, str):
         return (named,)
     if isinstance(named, list):
@@ -90,8 +94,7 @@ def _labels(description: Mapping[str, Any], path: Path) -> dict[str, int]:
                 f"{path}: label '{key}' is a region of several labels {value}: give each class one whole number"
             )
         name, number = (value, key) if isinstance(value, str) and not value.lstrip("-").isdigit() else (key, value)
-        try:
-            found[str(name)] = int(number)
-        except (TypeError, ValueError) as error:
-            raise PaucisError(f"{path}: label '{key}': '{value}' has no whole number: give each class one") from error
+        if not str(number).removeprefix("-").isdecimal():
+            raise PaucisError(f"{path}: label '{key}': '{value}' has no whole number: give each class one")
+        found[str(name)] = int(number)
     return found

@@ -12,6 +12,7 @@ from paucis.data.case import Case, Dataset
 from paucis.data.layouts.listing import list_scans, unique_names
 from paucis.data.layouts.shipped import in_order
 from paucis.errors import PaucisError
+from paucis.files import read_text
 
 LAYOUT = "h5"
 _LISTS = {"train": ("train_slices.list", "train.list"), "val": ("val.list",), "test": ("test.list",)}
@@ -72,7 +73,7 @@ def _names(path: Path, cases: list[Case]) -> tuple[str, ...]:
     known = {case.name: case.name for case in cases}
     known |= {case.images[0].parent.name: case.name for case in cases if case.images[0].parent.name == case.name}
     names = []
-    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())):
+    for line in filter(None, map(str.strip, read_text(path).splitlines())):
         place = Path(line.removesuffix(".h5"))
         name = known.get(place.name) or known.get(place.parent.name)
         if name is None:

@@ -25,6 +25,7 @@ from paucis.data.layouts.description import channels_of, classes_of, read_json
 from paucis.data.layouts.folders import guess_channels
 from paucis.data.layouts.listing import refuse_twice, unique_names
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.registry import nearest
 
 LAYOUT = "manifest"
@@ -72,10 +73,7 @@ def read(path: Path) -> Dataset:
 
 
 def _table(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PaucisError(f"{path} cannot be read ({error}): save it as UTF-8 text") from error
+    text = read_text(path)
     delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
     return list(csv.DictReader(text.splitlines(), delimiter=delimiter))
 

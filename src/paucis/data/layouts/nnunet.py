@@ -58,8 +58,10 @@ def _listed(root: Path, entries: Mapping[str, Any]) -> list[Case]:
     cases = []
     for name, entry in entries.items():
         images = entry.get("images") if isinstance(entry, dict) else None
-        if not images:
+        label = entry.get("label") or None if isinstance(entry, dict) else None
+        if not isinstance(images, list) or not images or not all(isinstance(image, str) for image in images):
             raise PaucisError(f"{root / DESCRIPTION}: case '{name}' of 'dataset' lists no images: mend or remove it")
-        label = entry.get("label")
+        if not isinstance(label, str | None):
+            raise PaucisError(f"{root / DESCRIPTION}: case '{name}' of 'dataset': 'label' names no file: mend it")
         cases.append(Case(name, tuple(root / image for image in images), root / label if label else None, group=name))
     return cases

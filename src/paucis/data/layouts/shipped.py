@@ -35,7 +35,8 @@ def with_split(dataset: Dataset) -> Dataset:
     for name in (name for fold in folds for names in fold.values() for name in names):
         if name not in known:
             raise PaucisError(
-                f"{path} names '{name}', which is no case of {dataset.root}{nearest(name, sorted(known))}"
+                f"{path} names '{name}', which is no case of {dataset.root}{nearest(name, sorted(known))}: "
+                "mend the list"
             )
     return replace(dataset, split=folds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,6 +13,7 @@ import yaml
 
 from paucis.data.budget import read_budget
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.inference.options import PredictOptions
 from paucis.methods.base import METHODS
 from paucis.options import build, option
