@@ -64,7 +64,15 @@ class RunFolder:
         if not self.path.exists():
             raise PaucisError(f"{self.path}: no such run folder: check the path")
         if not self.config_file.is_file() or not self.plan_file.is_file():
-            raise PaucisError(f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it)")
+            raise PaucisError(f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it): name one")
+
+    def discard_unbegun(self) -> None:
+        """Removes what a run wrote that failed before its first stage began, so that the same folder is free again."""
+        files = (self.config_file, self.plan_file, self.split_file, self.state_file, self.environment_file)
+        if self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {file.name for file in files}:
+            for file in files:
+                file.unlink(missing_ok=True)
+            self.path.rmdir()
 
     def config(self) -> Config:
         """The resolved configuration."""

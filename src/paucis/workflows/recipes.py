@@ -50,7 +50,7 @@ def find(name: str) -> Recipe:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise PaucisError(f"{path}: no such recipe file")
-        return _read(path.stem, path.read_text())
+        return _read(path.stem, read_text(path))
     recipes = {recipe.name: recipe for recipe in shipped()}
     if name not in recipes:
         raise PaucisError(f"unknown recipe '{name}'{nearest(name, list(recipes))} (`paucis recipes` lists all)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -150,7 +149,7 @@ def find(name: str | Path) -> Suite:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise PaucisError(f"{path}: no such suite file")
-        return read(path.stem, path.read_text(encoding="utf-8"), path.parent)
+        return read(path.stem, read_text(path), path.parent)
     if str(name) not in shipped():
         raise PaucisError(f"unknown suite '{name}'{nearest(str(name), shipped())} (`paucis suites` lists all)")
     text = (resources.files("paucis") / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
