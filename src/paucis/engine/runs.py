@@ -64,7 +64,9 @@ class RunFolder:
         if not self.path.exists():
             raise PaucisError(f"{self.path}: no such run folder: check the path")
         if not self.config_file.is_file() or not self.plan_file.is_file():
-            raise PaucisError(f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it): name one")
+            raise PaucisError(
+                f"{self.path}: is not a run folder of paucis (no config.json and plan.json in it): name one"
+            )
 
     def discard_unbegun(self) -> None:
         """Removes what a run wrote that failed before its first stage began, so that the same folder is free again."""
@@ -244,6 +246,8 @@ def open_run(path: str | Path, device: str = "auto", weights: str | None = None)
     from paucis.engine.loop import place
 
     folder, where = RunFolder(path), devices.resolve(device)
+    if weights not in (None, "best", "last"):
+        raise PaucisError(f"weights '{weights}' are not known: take best or last")
     folder.require()
     config, plan = folder.config(), folder.plan()
     task = plan.task()
@@ -263,8 +267,6 @@ def trained_stages(folder: RunFolder, config: Config) -> tuple[Stage, ...]:
     done = next((i for i, stage in enumerate(plan) if not folder.weights(stage.name).is_file()), len(plan))
     if 0 < done < len(plan):
         log.warning("%s: stage '%s' is not trained yet: using '%s'", folder.path, plan[done].name, plan[done - 1].name)
-    if weights not in (None, "best", "last"):
-        raise PaucisError(f"weights '{weights}' are not known: take best or last")
     return plan[: max(done, 1)]
 
 

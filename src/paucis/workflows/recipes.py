@@ -13,6 +13,7 @@ from paucis.errors import PaucisError
 from paucis.files import read_text
 from paucis.registry import nearest
 
+
 ENTRIES = ("description", "options", "plugs")
 
 

@@ -144,11 +144,11 @@ def train(
         finished = True
     except Interrupted:
         finished = False
-    return Trained(folder.path, finished, folder.state().get("results", {}))
     except PaucisError:
         if first and not resume:
             folder.discard_unbegun()
         raise
+    return Trained(folder.path, finished, folder.state().get("results", {}))
 
 
 def _fresh(
@@ -160,9 +160,9 @@ def _fresh(
     resume: bool,
 ) -> Config:
     source: Recipe | None = find(recipe) if recipe else None
-    if dataset is None:
     if dataset is None and resume:
         raise PaucisError(f"{folder.path}: holds no run to go on with: check --out, or name a dataset to start one")
+    if dataset is None:
         raise PaucisError("which dataset? give the folder of scans: paucis train DATASET --out RUN")
     if devices.rank() == 0 and folder.path.exists() and any(folder.path.iterdir() if folder.path.is_dir() else [1]):
         if folder.config_file.is_file():
@@ -178,9 +178,9 @@ def _resumed(
     folder: RunFolder, dataset: str | Path | None, values: dict[str, Any], plugs: tuple[str, ...], recipe: str | None
 ) -> Config:
     folder.require()
-    config = folder.config()
     if not folder.split_file.is_file():
         raise PaucisError(f"{folder.split_file}: is missing: restore it, or start a new run")
+    config = folder.config()
     source = config.dataset if dataset is None else str(Path(dataset).absolute())
     asked = {**(find(recipe).values if recipe else {}), **values}
     changed = resolve(source, {**config.given, **asked}, plugs or tuple(config.plugs), config.recipe)
