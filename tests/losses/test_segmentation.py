@@ -152,6 +152,21 @@ def test_a_class_that_is_absent_is_pushed_to_zero() -> None:
     assert (logits.grad[:, 2] > 0).all()
 
 
+def test_a_class_that_is_absent_is_left_out_where_asked() -> None:
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.randint(0, 2, (2, 4, 4), generator=torch.Generator().manual_seed(1))
+    probabilities = logits.softmax(1)
+    named = []
+    for index in (0, 1):
+        truth = (labels == index).float()
+        overlap = (probabilities[:, index] * truth).sum()
+        named.append(1 - (2 * overlap + 1e-5) / (probabilities[:, index].square().sum() + truth.sum() + 1e-5))
+    assert torch.allclose(dice_loss(logits, labels, named_only=True), torch.stack(named).mean())
+    nothing = dice_loss(logits, torch.full_like(labels, IGNORE), named_only=True)
+    assert nothing.item() == 0.0
+    nothing.backward()
+
+
 def test_one_voxel_is_enough() -> None:
     logits = torch.tensor([[[[0.0]], [[0.0]]]], requires_grad=True)
     loss = segmentation_loss(logits, torch.ones(1, 1, 1, dtype=torch.long))

@@ -3,7 +3,14 @@ from __future__ import annotations
 import torch
 
 from paucis.batch import IGNORE
-from paucis.methods.pseudo_labels import PseudoLabels, largest_components, pseudo_labels
+from paucis.losses import dice_loss
+from paucis.methods.pseudo_labels import (
+    PseudoLabels,
+    PseudoLossOptions,
+    largest_components,
+    pseudo_labels,
+    pseudo_loss,
+)
 
 
 def test_labels_are_the_most_probable_class_without_gradient() -> None:
@@ -55,3 +62,37 @@ def test_components_are_joined_over_corners_in_3d_and_an_empty_mask_stays_empty(
     assert kept[0, 0, 3, 3] == 0
     assert int(kept[1].sum()) == 0
     assert kept.dtype == torch.long
+
+
+def _few_sure(sure: int) -> tuple[torch.Tensor, PseudoLabels]:
+    """Logits of three classes, and labels that are sure of ``sure`` of 64 voxels, all background."""
+    logits = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    confidence = torch.zeros(1, 8, 8)
+    confidence.view(-1)[:sure] = 1.0
+    return logits, PseudoLabels(torch.zeros(1, 8, 8, dtype=torch.long), confidence)
+
+
+def test_a_handful_of_sure_background_voxels_does_not_empty_the_foreground() -> None:
+    gradients = {}
+    for sure in (1, 64):
+        for absent in ("left_out", "pushed_to_0"):
+            logits, target = _few_sure(sure)
+            pseudo_loss(logits, target, PseudoLossOptions(pseudo_loss="dice", absent=absent)).backward()
+            gradients[sure, absent] = float(logits.grad[:, 1:].abs().sum())
+    assert gradients[1, "pushed_to_0"] > 0.5 * gradients[64, "pushed_to_0"]  # as strong from one voxel as from all
+    assert gradients[1, "left_out"] < 0.05 * gradients[64, "left_out"]
+
+
+def test_the_loss_against_sure_labels_is_its_parts() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 6, 5), torch.randint(0, 3, (2, 6, 5))
+    labels[0, 0] = IGNORE
+    confidence = torch.rand(2, 6, 5)
+    target, sure = PseudoLabels(labels, confidence), confidence >= 0.6
+    counted = sure & (labels != IGNORE)
+    each = torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    ce = each[counted].sum() / (labels != IGNORE).sum()
+    dice = dice_loss(logits, labels, weights=sure.float()) * counted.sum() / (labels != IGNORE).sum()
+    for name, expected in {"ce": ce, "dice": dice, "both": 0.3 * ce + 0.7 * dice}.items():
+        options = PseudoLossOptions(pseudo_loss=name, threshold=0.6, ce=0.3, dice=0.7)
+        assert torch.allclose(pseudo_loss(logits, target, options), expected)

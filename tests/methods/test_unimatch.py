@@ -27,7 +27,7 @@ def test_the_terms_are_weighted_as_published(ndim: int) -> None:
     method = make("unimatch", ndim, cutmix=0.0, feature_dropout=0.0, **CALM)
     batch = make_batch(TASKS[ndim])
     own = method.network(batch.unlabeled).logits
-    expected = float(dice_loss(own, pseudo_labels(own, batch.valid).labels).detach())
+    expected = float(dice_loss(own, pseudo_labels(own, batch.valid).labels, named_only=True).detach())
     supervised = float(
         supervised_loss(method.network(batch.labeled.images).logits, batch.labeled, method.options).detach()
     )

@@ -44,6 +44,7 @@ def dice_loss(
     squared: bool = True,
     batch: bool = True,
     softmax: bool = True,
+    named_only: bool = False,
     smooth: float = 1e-5,
 ) -> Tensor:
     """One minus the soft Dice coefficient, mean over classes.
@@ -61,6 +62,7 @@ def dice_loss(
             semi-supervised literature have it; False: p and y.
         batch: sums run over the whole batch; False: over each image, then the mean over images too.
         softmax: turns the logits into probabilities first.
+        named_only: only classes that a counted label names enter the mean.
         smooth: keeps an empty class finite.
 
     Returns:
@@ -80,7 +82,11 @@ def dice_loss(
         overlap = (probabilities * targets).sum(dims)
         powers = probabilities.square() if squared else probabilities
         size = (powers * counted.unsqueeze(1)).sum(dims) + targets.sum(dims)  # y^2 = y
-        return (1 - (2 * overlap + smooth) / (size + smooth)).mean()
+        losses = 1 - (2 * overlap + smooth) / (size + smooth)
+        if not named_only:
+            return losses.mean()
+        named = targets.sum(dims) > 0
+        return losses.where(named, 0.0).sum() / named.sum().clamp(min=1)
 
 
 def segmentation_loss(

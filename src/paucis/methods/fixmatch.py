@@ -7,10 +7,10 @@ from typing import Literal
 
 import torch
 
-from paucis.batch import Annotated, Batch, Task
+from paucis.batch import Batch, Task
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
 from paucis.methods.modes import evaluating
-from paucis.methods.pseudo_labels import pseudo_labels
+from paucis.methods.pseudo_labels import PseudoLossOptions, pseudo_labels, pseudo_loss
 from paucis.methods.strong import StrongOptions, StrongView
 from paucis.methods.supervised import supervised_loss
 from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
@@ -19,12 +19,11 @@ from paucis.options import option
 
 
 @dataclass(frozen=True)
-class FixMatchOptions(ConsistencyOptions, StrongOptions):
+class FixMatchOptions(ConsistencyOptions, StrongOptions, PseudoLossOptions):
     """Options of FixMatch: the paper's threshold and constant weight."""
 
     consistency: float = option(1.0, "largest weight of the loss on unlabeled images", minimum=0.0)
     ramp_kind: Literal["gaussian", "linear", "constant"] = option("constant", "form of the rise")
-    threshold: float = option(0.95, "probability from which on a pseudo-label counts", minimum=0.0, maximum=1.0)
 
 
 @register("fixmatch")
@@ -39,11 +38,10 @@ class FixMatch(Method):
         K. Sohn et al.: FixMatch: simplifying semi-supervised learning with consistency and confidence. NeurIPS 2020.
 
     Deviations:
-        the loss on pseudo-labels has the parts of the supervised one, cross-entropy and Dice (the paper, on whole
-        images: cross-entropy). A public segmentation benchmark measures confidence as ``(p - min) / max``, turns voxels
-        below 0.8 into background and lets the weight rise to 0.1: the first two are not imitated, the last is
-        ``consistency=0.1 ramp_kind=gaussian``. No moving average of the weights is reported. The strong view has
-        brightness, contrast and blur in place of RandAugment.
+        a public segmentation benchmark measures confidence as ``(p - min) / max``, turns voxels below 0.8 into
+        background and lets the weight rise to 0.1: the first two are not imitated, the last is ``consistency=0.1
+        ramp_kind=gaussian``. No moving average of the weights is reported. The strong view has brightness, contrast
+        and blur in place of RandAugment.
     """
 
     Options = FixMatchOptions
@@ -63,7 +61,7 @@ class FixMatch(Method):
         features: Features = self.network(torch.cat([labeled.images, strong]))
         supervised = supervised_loss(features.logits[:count], labeled, self.options)
         sure = weak.sure(self.options.threshold) * valid
-        pseudo = supervised_loss(features.logits[count:], Annotated(strong, weak.labels, sure), self.options)
+        pseudo = pseudo_loss(features.logits[count:], weak, self.options)
         factor = risen(self.options, clock)
         return StepResult(
             {"supervised": supervised, "pseudo": factor * pseudo},

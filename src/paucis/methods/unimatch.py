@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paucis.batch import Batch, Task
-from paucis.losses.segmentation import segmentation_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, StepResult, register
-from paucis.methods.pseudo_labels import PseudoLabels, pseudo_labels
+from paucis.methods.pseudo_labels import PseudoLabels, PseudoLossOptions, pseudo_labels, pseudo_loss
 from paucis.methods.strong import StrongOptions, StrongView
 from paucis.methods.supervised import supervised_loss
 from paucis.methods.unlabeled import cannot_mix, first, parts, valid_unlabeled
@@ -22,14 +21,13 @@ from paucis.views.mixing import cutmix_boxes, partners, paste
 
 
 @dataclass(frozen=True)
-class UniMatchOptions(StrongOptions):
+class UniMatchOptions(StrongOptions, PseudoLossOptions):
     """Options of UniMatch."""
 
-    threshold: float = option(0.95, "probability from which on a pseudo-label counts", minimum=0.0, maximum=1.0)
     strong_weight: float = option(0.5, "of the two strong views, half each", minimum=0.0)
     feature_weight: float = option(0.5, "of the view of dropped features", minimum=0.0)
     feature_dropout: float = option(0.5, "share of channels dropped from every encoder map", minimum=0.0, maximum=0.95)
-    pseudo_loss: Literal["dice", "ce", "both"] = option("dice", "loss against pseudo-labels")
+    pseudo_loss: Literal["dice", "ce", "both"] = option("dice", "loss against pseudo-labels; ce on natural images")
     cutmix: float = option(
         0.5, "probability of pasting a box of another image into a strong view", minimum=0.0, maximum=1.0
     )
@@ -53,8 +51,11 @@ class UniMatch(Method):
         images to paste come from the same unlabeled batch in another order, not from a second batch, and their labels
         from the same pass in train mode as all others (published: a pass in eval mode). Features are dropped from
         unlabeled images alone; the published code drops them from labeled ones too and leaves the result out of the
-        loss. Boxes are drawn where they fit, not redrawn until they do. Intensities change in floating point. In 3D
-        boxes have the same share of the volume and whole channels are dropped alike. Voxels on padding are not counted.
+        loss. The Dice loss against pseudo-labels counts the classes that a sure voxel names, weighted by the share of
+        sure voxels; the published one pushes all others to 0 at full weight (``absent=pushed_to_0``), and in short
+        trainings loses them for good. Boxes are drawn where they fit, not redrawn until they do. Intensities change in
+        floating point. In 3D boxes have the same share of the volume and whole channels are dropped alike. Voxels on
+        padding are not counted.
     """
 
     Options = UniMatchOptions
@@ -71,11 +72,12 @@ class UniMatch(Method):
         features, dropped = self._weak(labeled.images, unlabeled)
         weak = pseudo_labels(features.logits[count:], valid)
         supervised = supervised_loss(features.logits[:count], labeled, options)
-        loss_fp = self._against(dropped, weak)
+        loss_fp = pseudo_loss(dropped, weak, options)
         views = [self._mixed(unlabeled, weak) for _ in range(2)]
         strong: Features = self.network(torch.cat([images for images, _ in views]))
         loss_s1, loss_s2 = (
-            self._against(logits, labels) for logits, (_, labels) in zip(strong.logits.chunk(2), views, strict=True)
+            pseudo_loss(logits, labels, options)
+            for logits, (_, labels) in zip(strong.logits.chunk(2), views, strict=True)
         )
         kept = weak.sure(options.threshold) * valid
         return StepResult(
@@ -110,16 +112,3 @@ class UniMatch(Method):
         partner = partners(len(images), generator)
         box = cutmix_boxes(len(images), images.shape[2:], generator, options.cutmix, options.cutmix_share)
         return paste(strong[partner.to(images.device)], strong, box), weak.pasted(partner, box)
-
-    def _against(self, logits: Tensor, target: PseudoLabels) -> Tensor:
-        """The loss of logits against the sure ones of the labels."""
-        options = self.options
-        return segmentation_loss(
-            logits,
-            target.labels,
-            weights=target.sure(options.threshold),
-            ce=float(options.pseudo_loss != "dice"),
-            dice=float(options.pseudo_loss != "ce"),
-            include_background=options.dice_background,
-            squared=options.dice_squared,
-        )
