@@ -23,6 +23,7 @@ from paucis.inference.options import PredictOptions
 from paucis.methods.base import METHODS
 from paucis.networks.base import NETWORKS
 from paucis.options import build
+from paucis.plugins.base import PLUGINS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -81,7 +82,9 @@ def cli(command: str) -> Any:
     return known[command]
 
 
-def check_options(command: str, values: dict[str, str], method: str | None, recipe: str | None) -> None:
+def check_options(
+    command: str, values: dict[str, str], method: str | None, recipe: str | None, plugs: tuple[str, ...] = ()
+) -> None:
     """Raises where a key does not exist or a value does not fit."""
     if command == "predict":
         build(PredictOptions, {key.removeprefix("predict."): value for key, value in values.items()}, "predict.")
@@ -89,7 +92,7 @@ def check_options(command: str, values: dict[str, str], method: str | None, reci
         build(SECTIONS["data"], {key.removeprefix("data."): value for key, value in values.items()}, "data.")
     elif command == "train":
         if not any(":" in (given or "") for given in (method, values.get("network"))):  # modules that pages make up
-            resolve("scans", {**values, **({"method": method} if method else {})}, recipe=recipe)
+            resolve("scans", {**values, **({"method": method} if method else {})}, plugs, recipe)
     else:
         assert not values, f"{command} takes no options by dotted name"
 
@@ -104,7 +107,7 @@ def test_every_command_line_parses(line: Command) -> None:
     values = dict(word.split("=", 1) for word in parsed.get("overrides") or [])
     if "=" in str(parsed.get("dataset") or ""):
         pytest.fail("no dataset before the options")
-    check_options(line.words[0], values, parsed.get("method"), parsed.get("recipe"))
+    check_options(line.words[0], values, parsed.get("method"), parsed.get("recipe"), tuple(parsed.get("plug") or ()))
 
 
 def test_commands_and_options_within_sentences_exist() -> None:
@@ -138,6 +141,12 @@ def test_every_option_by_dotted_name_exists(page: Path) -> None:
                 continue
             known = option in names_of(section) | (own if section == "method" else set())
             assert known, f"{name(page)}: there is no option {section}.{option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_option_of_a_plugin_exists(page: Path) -> None:
+    for plug, option in re.findall(r"plug\.([a-z]\w*)\.([a-z]\w*)", page.read_text("utf-8")):
+        assert option in {field.name for field in fields(PLUGINS.get(plug).Options)}, f"{name(page)}: {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
