@@ -24,6 +24,12 @@ Overrides = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
 
+Series = Annotated[
+    str | None,
+    typer.Option(
+        help="Of DICOM, the series to take: as `check` lists it, or modality=, description=, number=, largest."
+    ),
+]
 
 @app.callback(invoke_without_command=True)
 def root(
@@ -43,6 +49,7 @@ def check(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
+    series: Series = None,
     """Tell what a folder of scans holds, and every problem with its remedy."""
     from paucis.cli import render
     from paucis.cli.checked import checked
@@ -53,7 +60,8 @@ def check(
 
     data = build(DataOptions, _section(overrides, "data"), "data.")
     with render.progress() as progress:
-        report = check_dataset(dataset, group=data.group, store=cache_home(data), progress=progress)
+        chosen = series or data.series
+        report = check_dataset(dataset, group=data.group, series=chosen, store=cache_home(data), progress=progress)
     render.out(json.dumps(report.as_dict(), indent=2) if as_json else checked(report))
     refuse(report.problems, "see above")
 
@@ -72,6 +80,7 @@ def train(
     recipe: Annotated[str | None, typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     stage: Annotated[str | None, typer.Option(help="Of a method with several stages, train this one alone.")] = None,
+    series: Series = None,
     from_stage: Annotated[
         str | None, typer.Option(help="Of the run in --out, train this stage and all after it anew.")
     ] = None,
@@ -97,7 +106,7 @@ def train(
             resume=resume,
             stage=stage,
             from_stage=from_stage,
-            options=parse_overrides(given),
+            options=parse_overrides(given if series is None else [*given, f"data.series={series}"]),
             hooks=Hooks(screen.tell, screen.progress, screen.report),
         )
     render.out(render.trained(trained))
@@ -119,6 +128,10 @@ def predict(
     ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
+    series: Series = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Masks in each scan's own format (DICOM: NIfTI), or dicom-seg.")
+    ] = "own",
     ] = False,
 ) -> None:
     """Write the masks of scans on their own grid, with uncertainty maps and a table of structures."""
@@ -137,6 +150,8 @@ def predict(
             role=role,
             save_probabilities=probabilities,
             progress=lambda done, total: screen.progress("predicting", done, total),
+            series=series,
+            form=form,
         )
     render.out(render.predicted(done))
 
@@ -154,6 +169,7 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="Images for the picture sheet, where they are not known.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
     as_json: Json = False,
+    series: Series = None,
 ) -> None:
     """Compare masks with references: tables with intervals, and pictures of the worst, median and best case."""
     from paucis.cli import render
@@ -170,6 +186,7 @@ def evaluate(
             images=images,
             partial=partial,
             progress=lambda done, total, _: screen.progress("comparing", done, total),
+            series=series,
         )
     render.out(json.dumps(result.summary.to_dict(), indent=2) if as_json else render.evaluated(result))
 

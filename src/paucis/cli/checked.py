@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from paucis.data.problems import Problem
     from paucis.workflows.check import Range, Report
 
+LISTED = 40  # DICOM series that are listed
 SHOWN = 3  # problems of one kind that are told; the rest is counted
 LAYOUTS = {
     "msd": "Medical Segmentation Decathlon",
@@ -16,6 +17,7 @@ LAYOUTS = {
     "folders": "folders of images and masks",
     "manifest": "a manifest",
     "h5": "h5 files",
+    "dicom": "DICOM series",
 }
 
 
@@ -24,6 +26,8 @@ def checked(report: Report) -> str:
     parts = [[f"{report.root}: {LAYOUTS.get(report.layout, report.layout)}"], _columns(list(_overview(report)), "ll")]
     if report.classes:
         parts.append(_classes(report))
+    if report.series:
+        parts.append(_series(report))
     for level, meaning in (("error", "training refuses this dataset"), ("warning", "training goes ahead")):
         found = [problem for problem in report.problems if problem.level == level]
         if found:
@@ -66,6 +70,16 @@ def _classes(report: Report) -> list[str]:
         share = f"{100 * found.share:.2f} %" if found in report.classes else "not counted"
         rows.append((found.name, str(found.value), f"{found.cases} of {report.labeled}", str(found.voxels), share))
     return _columns(rows, "lrrrr")
+
+
+def _series(report: Report) -> list[str]:
+    rows = [("series", "modality", "no.", "size (Z x Y x X)", "case", "description")]
+    for found in report.series[:LISTED]:
+        size = " x ".join(map(str, (found.slices, *found.size))) if min(found.size) else ""
+        case = found.case or f"({found.reason})"
+        rows.append((found.name, found.modality, found.number, size, case, found.description))
+    more = len(report.series) - LISTED
+    return [*_columns(rows, "llllll"), *([f"and {more} more (--json lists all)"] if more > 0 else [])]
 
 
 def _columns(rows: Sequence[tuple[str, ...]], sides: str) -> list[str]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from paucis.data.cached import CachedCase, compress
 from paucis.data.case import Case
 from paucis.data.facts import CaseFacts
-from paucis.data.formats import read_image, read_label
+from paucis.data.formats import read_grid, read_image, read_label
 from paucis.data.grid import Trace
 from paucis.data.plan import Plan
 from paucis.data.preparation import prepare, prepare_label
@@ -156,7 +156,7 @@ def _prepare(job: Job) -> None:
             return
         if not (cached.label_path.exists() and cached.positions_path.exists()):
             path = case.label
-            label = prepare_label(read_label(case.label), plan, cached.trace)
+            label = prepare_label(read_label(case.label, lambda: read_grid(case.images)), plan, cached.trace)
             positions = BytesIO()
             np.save(positions, sample_positions(label, len(plan.classes)), allow_pickle=False)
             _write(cached.positions_path, positions.getvalue())

@@ -38,13 +38,21 @@ class Volume(NamedTuple):
     geometry: Geometry
 
 
+class Grid(NamedTuple):
+    """Where the voxels of an image lie, without the image: ``shape`` (Z, Y, X) and its geometry."""
+
+    shape: tuple[int, ...]
+    geometry: Geometry
+
+
 @dataclass(frozen=True)
 class Case:
     """One scan.
 
     Attributes:
         name: unique in its dataset; the stem of its mask when predicted.
-        images: one file per channel, or one file that holds all channels.
+        images: one file per channel, or one file that holds all channels; of DICOM a folder, file or address
+            (``paucis.data.dicom``).
         label: its mask, or None when it has none (or when its role forbids to look at it).
         group: the patient; cases of one group share a role. The case's own name where nothing is known.
         role: ``train``, ``val``, ``test`` where the layout fixes it, else None.

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paucis.data import formats, h5files
-from paucis.data.case import Case, Geometry, Volume
+from paucis.data import dicom, formats, h5files
+from paucis.data.case import Case, Geometry, Grid, Volume
 from paucis.data.intensities import summarize
 from paucis.data.problems import Problem
 from paucis.data.processes import spawned
@@ -130,7 +130,8 @@ def look(case: Case, ignore: frozenset[int] = frozenset()) -> CaseFacts:
         PaucisError: a file cannot be read.
     """
     image = formats.read_image(case.images)
-    label = formats.read_label(case.label) if case.label else None
+    grid = Grid(image.array.shape[1:], image.geometry)
+    label = formats.read_label(case.label, lambda: grid) if case.label else None
     counts, inside = None, None
     if label is not None:
         values, numbers = np.unique(label.array, return_counts=True)
@@ -164,7 +165,7 @@ def _shape(array: NDArray[Any]) -> tuple[int, int, int]:
 def _digest(paths: Sequence[Path], volume: Volume) -> str:
     """Of the files' bytes; of the array for h5 files, which hold image and label in one."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
+    for path in [file for address in paths for file in formats.members(address)]:
         if path.suffix.lower() in h5files.SUFFIXES:
             digest.update(str((volume.array.shape, volume.array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(volume.array).data)
@@ -172,6 +173,7 @@ def _digest(paths: Sequence[Path], volume: Volume) -> str:
             with path.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
+    digest.update("".join(map(dicom.fragment, paths)).encode())
     return digest.hexdigest()
 
 
@@ -213,10 +215,12 @@ def _memory(case: Case, store: Path, ignore: frozenset[int]) -> Path | None:
     seen: list[Any] = [_VERSION, case.name, len(case.images), *sorted(ignore)]
     for path in (*case.images, *([case.label] if case.label else [])):
         try:
-            status = path.stat()
-        except OSError:
+            files = [(file, file.stat()) for file in formats.members(path)]
+        except (OSError, PaucisError):
             return None
-        seen.append((os.path.abspath(path), status.st_size, status.st_mtime_ns))
+        seen += [(os.path.abspath(file), status.st_size, status.st_mtime_ns) for file, status in files]
+        if formats.suffix(path) in ("", *dicom.SUFFIXES):
+            seen.append((dicom.fragment(path), os.environ.get(dicom.TOLERANCE)))
     return store / f"{hashlib.blake2b(json.dumps(seen).encode(), digest_size=16).hexdigest()}.json"
 
 

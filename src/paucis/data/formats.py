@@ -9,7 +9,7 @@ import errno
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paucis.data import h5files, pictures, volumes
-from paucis.data.case import Geometry, Volume
+from paucis.data import dicom, h5files, pictures, volumes
+from paucis.data.case import Geometry, Grid, Volume
 from paucis.data.corners import corner_distance
 from paucis.errors import PaucisError
 
-SUFFIXES = tuple(sorted((*volumes.SUFFIXES, *pictures.SUFFIXES, *h5files.SUFFIXES), key=len, reverse=True))
+SUFFIXES = tuple(
+    sorted((*volumes.SUFFIXES, *pictures.SUFFIXES, *h5files.SUFFIXES, *dicom.SUFFIXES), key=len, reverse=True)
+)
 _CHANNEL_SHIFT = 0.1  # voxels that channels of a case may lie apart: what rounding of headers leaves
 _CHANNEL = re.compile(r"_0000$")
+_OF_DICOM = ".nii.gz"  # what masks and maps of DICOM series are written as, where no segmentation object is asked for
 
 
 def suffix(path: Path) -> str:
@@ -36,6 +39,8 @@ def suffix(path: Path) -> str:
 
 def bare(path: Path) -> str:
     """The file name without its suffix (``.nii.gz`` as one)."""
+    if dicom.is_address(path):
+        return dicom.name(path)
     known = suffix(path)
     return path.name[: -len(known)] if known else path.stem
 
@@ -74,16 +79,42 @@ def read_image(paths: Sequence[Path]) -> Volume:
     return Volume(array, parts[0].geometry)
 
 
-def read_label(path: Path) -> Volume:
+def read_grid(paths: Sequence[Path]) -> Grid:
+    """Size and place of a case's image; of DICOM series the pixels are not read.
+
+    Raises:
+        PaucisError: as ``read_image``.
+    """
+    if _family(paths[0]) is dicom:
+        return dicom.read_grid(paths[0])
+    image = read_image(paths)
+    return Grid(image.array.shape[1:], image.geometry)
+
+
+def members(path: Path) -> list[Path]:
+    """The files that a path stands for: itself, or those of a DICOM series.
+
+    Raises:
+        PaucisError: a folder that holds none or several series.
+    """
+    return dicom.members(path) if dicom.is_address(path) else [path]
+
+
+def read_label(path: Path, onto: Callable[[], Grid] | None = None) -> Volume:
     """The raw values of a mask, as integers (1, Z, Y, X).
 
     Masks stored as floats are taken when all values are whole; RGB masks when their channels are equal; how palette
     and 1-bit pictures are read is told in ``paucis.data.pictures``.
 
+    Args:
+        path: the file.
+        onto: gives the grid of the image, onto which a DICOM segmentation, which holds marked slices only, is laid;
+            other masks have their own.
+
     Raises:
         PaucisError: unreadable, JPEG (its values are not exact), fractional values, or colours.
     """
-    volume = _read(path, label=True)
+    volume = dicom.read_mask(path, onto) if _family(path) is dicom else _read(path, label=True)
     array = volume.array
     if len(array) > 1:
         if not (array == array[:1]).all():
@@ -114,12 +145,16 @@ def read_geometry(path: Path) -> Geometry:
 
 
 def mask_suffix(geometry: Geometry) -> str:
-    """What a mask of a scan ends in: ``.png`` for pictures, else the scan's own suffix."""
+    """What a mask of a scan ends in: ``.png`` for pictures, ``.nii.gz`` for DICOM, else the scan's own suffix."""
+    if geometry.suffix in dicom.SUFFIXES:
+        return _OF_DICOM
     return ".png" if geometry.suffix in pictures.SUFFIXES and geometry.dims == 2 else geometry.suffix
 
 
 def map_suffix(geometry: Geometry) -> str:
-    """What a float map of a scan ends in: ``.tiff`` for pictures, else the scan's own suffix."""
+    """What a float map of a scan ends in: ``.tiff`` for pictures, ``.nii.gz`` for DICOM, else the scan's own suffix."""
+    if geometry.suffix in dicom.SUFFIXES:
+        return _OF_DICOM
     return ".tiff" if geometry.suffix in pictures.SUFFIXES else geometry.suffix
 
 
@@ -177,6 +212,8 @@ def _read(path: Path, label: bool) -> Volume:
 
 def _family(path: Path) -> Any:
     """The module that reads a file, once it is known to be there and not empty."""
+    if dicom.is_address(path):
+        return dicom
     if not path.is_file():
         raise PaucisError(f"{path} does not exist: check the path")
     if path.stat().st_size == 0:
@@ -186,31 +223,69 @@ def _family(path: Path) -> Any:
 
 def _family_of(path: Path) -> Any:
     known = suffix(path)
-    for family in (volumes, pictures, h5files):
+    for family in (volumes, pictures, h5files, dicom):
         if known in family.SUFFIXES:
             return family
+    if dicom.has_magic(path):
+        return dicom
     raise PaucisError(f"{path} is of an unknown format: paucis reads {', '.join(sorted(SUFFIXES))}")
 
 
+def write_segmentation(
+    path: Path,
+    array: NDArray[Any],
+    source: Path,
+    classes: Sequence[str],
+    codes: Mapping[str, Any],
+) -> None:
+    """Write class indices (Z, Y, X) as a DICOM segmentation of the series ``source``; as ``write_mask`` otherwise.
+
+    Raises:
+        PaucisError: the scan is no DICOM series, or as ``write_mask``.
+    """
+    if _family(source) is not dicom:
+        raise PaucisError(f"{source} is no DICOM scan, which a DICOM segmentation must refer to: use --format own")
+    _complete(
+        path,
+        lambda draft: dicom.write_segmentation(draft, array, source, classes, codes),
+        lambda draft: np.array_equal(read_label(draft, lambda: dicom.read_grid(source)).array[0], array),
+    )
+
+
 def _write(path: Path, array: NDArray[Any], geometry: Geometry, key: str, read_back: Callable[[Path], Volume]) -> None:
-    """Write into a folder beside the target, read back, and rename: libraries do not all report a full disk."""
     family = _family_of(path)
+
+    def write(draft: Path) -> None:
+        if family is volumes:
+            volumes.write(draft, array, geometry)
+        elif family is h5files:
+            h5files.write(draft, array, key)
+        else:
+            pictures.write(draft, array)
+
+    _complete(path, write, lambda draft: np.array_equal(read_back(draft).array[0], array, equal_nan=key == "map"))
+
+
+def _complete(path: Path, write: Callable[[Path], None], is_same: Callable[[Path], bool]) -> None:
+    """Write into a folder beside the target, read back, and rename: libraries do not all report a full disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
             draft = Path(folder) / path.name
-            if family is volumes:
-                volumes.write(draft, array, geometry)
-            elif family is h5files:
-                h5files.write(draft, array, key)
-            else:
-                pictures.write(draft, array)
-            if not np.array_equal(read_back(draft).array[0], array, equal_nan=key == "map"):
+            write(draft)
+            if not _holds(draft, is_same):
                 raise RuntimeError("what was written reads back differently")
             for part in sorted(Path(folder).iterdir(), key=lambda part: part == draft):  # headers after their data
                 part.replace(path.parent / part.name)
-    except (OSError, RuntimeError, PaucisError) as error:
+    except (OSError, RuntimeError) as error:
         raise _unwritable(path, error) from error
+
+
+def _holds(draft: Path, is_same: Callable[[Path], bool]) -> bool:
+    try:
+        return is_same(draft)
+    except PaucisError:
+        return False
 
 
 def _unwritable(path: Path, error: Exception) -> PaucisError:

@@ -19,6 +19,9 @@ class DataOptions:
     group: str | None = option(
         None, "regular expression that finds the patient in a case's name (its first group, else the whole match)"
     )
+    series: str | None = option(
+        None, "of DICOM, the series that are cases: as `paucis check` lists them, or modality=, description=, largest"
+    )
     order: str = option(
         "list",
         "which labeled cases are taken first: the dataset's list, or drawn by the run's seed",

@@ -66,7 +66,7 @@ def write(path: Path, array: NDArray[Any], geometry: Geometry) -> None:
     image.SetSpacing(spacing[:2] if flat else spacing)
     image.SetOrigin(geometry.origin[:2] if flat else geometry.origin)
     image.SetDirection((direction[0], direction[1], direction[3], direction[4]) if flat else direction)
-    with _quiet():
+    with quiet():
         sitk.WriteImage(image, str(path), useCompression=True)
 
 
@@ -93,7 +93,7 @@ def _geometry(image: Any, path: Path) -> Geometry:
 def _attempt(path: Path, action: Any) -> Any:
     """Run a read; what goes wrong in it is one line that names the file."""
     try:
-        with _quiet():
+        with quiet():
             return action()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
@@ -107,7 +107,7 @@ def _attempt(path: Path, action: Any) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the C libraries below SimpleITK from writing to standard error; what they report also raises."""
     with _LOCK:
         sys.stderr.flush()

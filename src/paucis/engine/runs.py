@@ -35,6 +35,7 @@ class RunFolder:
     """Names in a run folder.
 
     ``config.json`` what was asked, resolved; ``plan.json``; ``split.json``; ``environment.json`` versions and machine;
+    ``segments.json`` codes of the classes, where the dataset has some;
     ``run.json`` state and best result; ``training.csv``, ``validation.csv``; ``events/`` for TensorBoard;
     ``stages/NAME/`` with ``checkpoint.pt`` (to resume), ``last.safetensors`` and ``best.safetensors`` (for use).
     """
@@ -46,6 +47,7 @@ class RunFolder:
         self.split_file = self.path / "split.json"
         self.state_file = self.path / "run.json"
         self.environment_file = self.path / "environment.json"
+        self.segments_file = self.path / "segments.json"
         self.training_file = self.path / "training.csv"
         self.validation_file = self.path / "validation.csv"
 
@@ -70,7 +72,14 @@ class RunFolder:
 
     def discard_unbegun(self) -> None:
         """Removes what a run wrote that failed before its first stage began, so that the same folder is free again."""
-        files = (self.config_file, self.plan_file, self.split_file, self.state_file, self.environment_file)
+        files = (
+            self.config_file,
+            self.plan_file,
+            self.split_file,
+            self.state_file,
+            self.environment_file,
+            self.segments_file,
+        )
         if self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {file.name for file in files}:
             for file in files:
                 file.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paucis.data.formats import bare, stem
-from paucis.data.layouts import ignored, recognize
+from paucis.data.layouts import dicom_series, ignored, recognize
 from paucis.data.layouts.listing import channel_groups, list_scans
 from paucis.errors import PaucisError
 
@@ -66,8 +66,12 @@ def find_predictions(path: Path) -> Masks:
     return found
 
 
-def find_labels(path: Path) -> Masks:
+def find_labels(path: Path, series: str | None = None) -> Masks:
     """The labels of a dataset in any layout, of a folder of masks, or a single one.
+
+    Args:
+        path: where they are.
+        series: of a DICOM dataset, the series that are cases.
 
     Raises:
         PaucisError: there is no such path, or no label in it.
@@ -76,10 +80,11 @@ def find_labels(path: Path) -> Masks:
     if path.is_file() and path.suffix not in (".csv", ".json"):
         return Masks(path, {bare(path): path})
     found = _written_by_predict(path)
-    if found is None and list_scans(path) and not any((path / name).exists() for name in _DESCRIBED):
+    plain = found is None and series is None and list_scans(path)
+    if plain and not _is_dataset(path):
         found = Masks(path, _by_name(path))
     if found is None:
-        found = _of_dataset(path)
+        found = _of_dataset(path, series)
     if not found.files:
         raise PaucisError(f"{path} holds no labels: give a folder of masks, or a dataset with labels")
     return found
@@ -95,7 +100,7 @@ def find_images(path: Path) -> dict[str, tuple[Path, ...]]:
     if path.is_file():
         return {bare(path): (path,), stem(path): (path,)}
     files = list_scans(path)
-    if files and not any((path / name).exists() for name in _DESCRIBED):
+    if files and not _is_dataset(path):
         return channel_groups(files)
     return {case.name: case.images for case in recognize(path).cases}
 
@@ -121,8 +126,12 @@ def match(predictions: Masks, labels: Masks) -> tuple[list[Pair], list[str], lis
     return pairs, missing, [name for name in predictions.files if name not in used]
 
 
-def _of_dataset(path: Path) -> Masks:
-    dataset = recognize(path)
+def _is_dataset(path: Path) -> bool:
+    return any((path / name).exists() for name in _DESCRIBED) or dicom_series.fits(path)
+
+
+def _of_dataset(path: Path, series: str | None) -> Masks:
+    dataset = recognize(path, series)
     return Masks(
         root=path,
         files={case.name: case.label for case in dataset.cases if case.label is not None},

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paucis.data.case import Geometry, Volume
+from paucis.data.case import Geometry, Grid, Volume
 from paucis.data.corners import corner_distance
+from paucis.data.dicom import is_segmentation, read_masks
 from paucis.data.formats import read_label
 from paucis.data.layouts import name_classes
 from paucis.errors import PaucisError
@@ -89,13 +90,31 @@ def read_pair(pair: Pair, scheme: Scheme) -> CasePair:
     Raises:
         PaucisError: a file cannot be read, holds a value that is no class, or the two lie on different grids.
     """
-    prediction, label = read_label(pair.prediction), read_label(pair.label)
+    prediction, label = _read(pair)
     _same_grid(pair, prediction, label)
     return CasePair(
         to_classes(prediction.array[0], scheme.predicted, pair.prediction),
         to_classes(label.array[0], scheme.labeled, pair.label, scheme.unknown),
         label.geometry if label.geometry.physical else prediction.geometry,
     )
+
+
+def _read(pair: Pair) -> tuple[Volume, Volume]:
+    """Both masks; DICOM segmentations, which hold marked slices only, on the grid of the other or on one for both."""
+    sparse = [is_segmentation(path) for path in (pair.prediction, pair.label)]
+    if all(sparse):
+        prediction, label = read_masks((pair.prediction, pair.label))
+    elif sparse[0]:
+        label = read_label(pair.label)
+        prediction = read_label(pair.prediction, lambda: _grid(label))
+    else:
+        prediction = read_label(pair.prediction)
+        label = read_label(pair.label, lambda: _grid(prediction))
+    return prediction, label
+
+
+def _grid(volume: Volume) -> Grid:
+    return Grid(volume.array.shape[1:], volume.geometry)
 
 
 def values_of_file(path: Path) -> set[int]:

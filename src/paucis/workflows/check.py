@@ -13,7 +13,8 @@ from paucis.data.case import Dataset
 from paucis.data.checks import Problem, check
 from paucis.data.facts import CaseFacts, Progress, gather
 from paucis.data.groups import grouped, regroup
-from paucis.data.layouts import ignored, recognize, with_classes
+from paucis.data.layouts import dicom_series, ignored, recognize, with_classes
+from paucis.data.layouts.dicom_series import SeriesFound
 from paucis.data.layouts.folders import leftovers
 from paucis.data.options import DataOptions, cache_home, prepare_workers
 from paucis.errors import PaucisError
@@ -70,6 +71,7 @@ class Report:
         formats: number of cases by file suffix.
         split: cases by role in each fold that the dataset ships.
         problems: errors first.
+        series: of DICOM, every series and object that lies there, and what becomes of it.
     """
 
     root: Path
@@ -88,6 +90,7 @@ class Report:
     formats: dict[str, int]
     split: tuple[dict[str, int], ...]
     problems: tuple[Problem, ...]
+    series: tuple[SeriesFound, ...] = ()
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -108,6 +111,7 @@ def check_dataset(
     path: str | Path,
     *,
     group: str | None = None,
+    series: str | None = None,
     workers: int | None = None,
     store: Path | None = None,
     progress: Progress | None = None,
@@ -117,6 +121,7 @@ def check_dataset(
     Args:
         path: folder or manifest.
         group: regular expression that finds the patient in a case name (``data.group``).
+        series: of DICOM, the series that are cases (``data.series``).
         workers: processes that read files; None chooses by the cores.
         store: folder that remembers what was seen; None takes the user's cache.
         progress: called with (done, of all).
@@ -125,7 +130,7 @@ def check_dataset(
         PaucisError: there is no dataset at ``path``. What is wrong inside one is in the report.
     """
     options = DataOptions(group=group, workers=workers)
-    dataset = regroup(recognize(Path(path)), group)
+    dataset = regroup(recognize(Path(path), series), group)
     ignore = ignored(dataset)
     facts, problems = gather(dataset.cases, store or cache_home(options), prepare_workers(options), progress, ignore)
     unreadable = len(dataset.cases) - len(facts)
@@ -136,7 +141,8 @@ def check_dataset(
     problems += check(dataset, facts)
     problems += leftovers(dataset)
     problems.sort(key=lambda problem: problem.level != "error")
-    return _report(dataset, list(facts.values()), unreadable, problems)
+    listed = dicom_series.found(dataset.root, series) if dataset.layout == dicom_series.LAYOUT else ()
+    return replace(_report(dataset, list(facts.values()), unreadable, problems), series=listed)
 
 
 def _report(dataset: Dataset, facts: Sequence[CaseFacts], unreadable: int, problems: Sequence[Problem]) -> Report:

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from paucis.data.case import Case, Dataset
+from paucis.data.dicom import is_address
 from paucis.data.formats import read_image, read_map
 from paucis.data.groups import regroup
 from paucis.errors import PaucisError
@@ -68,6 +69,7 @@ def evaluate(
     classes: Sequence[str] | None = None,
     images: str | Path | None = None,
     group: str | None = None,
+    series: str | None = None,
     convention: str = "strict",
     tolerance_mm: float = 1.0,
     partial: bool = False,
@@ -83,6 +85,7 @@ def evaluate(
         classes: class names, the background first; by default those of the dataset, or of the predictions' manifest.
         images: folder of images for the picture sheet, where neither labels nor predictions tell of them.
         group: regular expression that finds the patient in a case's name; intervals draw whole patients.
+        series: of labels in a DICOM dataset, the series that are cases (``data.series``).
         convention: ``strict``, or ``literature`` for the rules of the published semi-supervised code.
         tolerance_mm: of the surface Dice, in mm; in pixels or voxels where lengths are.
         partial: allow labels without a prediction; they are counted and named.
@@ -96,7 +99,7 @@ def evaluate(
     convention_of(convention)
     if not 0 <= tolerance_mm < float("inf"):
         raise PaucisError(f"tolerance_mm={tolerance_mm} must be 0 or more")
-    predicted, labeled = find_predictions(Path(predictions)), find_labels(Path(labels))
+    predicted, labeled = find_predictions(Path(predictions)), find_labels(Path(labels), series)
     given = find_images(Path(images)) if images is not None else {}
     pairs, missing, unmatched = match(predicted, labeled)
     _check(predicted, labeled, pairs, missing, partial)
@@ -157,7 +160,7 @@ class _Pictures:
             self.labeled.images.get(pair.labeled_as),
         )
         for files in places:
-            if files and files[0].exists():
+            if files and (files[0].exists() or is_address(files[0])):
                 return _picture(lambda path: read_image([path]).array, files[0])
         return None
 

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paucis.data import dicom
 from paucis.data.case import Case
+from paucis.data.formats import members as files_of
 from paucis.data.formats import read_image
 from paucis.data.layouts import recognize
 from paucis.data.layouts import scans as find_scans
+from paucis.data.segment_codes import Codes, read_codes
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
 from paucis.inference.options import PredictOptions
@@ -26,6 +29,7 @@ SHOWN = 3  # failed scans named in the last message; the manifest names all
 
 
 ROLES = ("val", "test", "labeled", "unlabeled")
+FORMS = ("own", "dicom-seg")
 
 
 def predict(
@@ -39,6 +43,8 @@ def predict(
     weights: str | None = None,
     role: str | None = None,
     save_probabilities: bool = False,
+    series: str | None = None,
+    form: str = "own",
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts a scan or a folder of scans.
@@ -59,6 +65,8 @@ def predict(
         role: ``val``, ``test``, ``labeled`` or ``unlabeled``: of the dataset ``scans``, only the cases that the (first)
             run's split gives this role.
         save_probabilities: also writes one map of probabilities per class.
+        series: of DICOM scans, the series to predict (``paucis.data.dicom_files.choose``); None takes all.
+        form: ``own``, each scan's own format (NIfTI for DICOM scans); or ``dicom-seg``, masks as DICOM segmentations.
         progress: told before the first case and after each.
 
     Raises:
@@ -71,10 +79,15 @@ def predict(
     check_samples(members, chosen.samples)
     for member in members:
         chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
-    cases = _of_role(members[0], Path(scans), role) if role else find_scans(Path(scans), members[0].task.channels)
+    if role:
+        cases = _of_role(members[0], Path(scans), role, series)
+    else:
+        cases = find_scans(Path(scans), members[0].task.channels, series)
     _check_out(cases, Path(out))
     tell = progress or (lambda done, total: None)
-    writer = PredictionWriter(Path(out), members[0].plan, [str(folder) for folder in (run, *also)])
+    runs = [str(folder) for folder in (run, *also)]
+    writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form))
+    _check_form(cases, form)
     try:
         tell(0, len(cases))
         for number, case in enumerate(cases, 1):
@@ -86,11 +99,25 @@ def predict(
     return writer.result
 
 
-def _of_role(run: Run, dataset: Path, role: str) -> list[Case]:
+def _check_form(cases: Sequence[Case], form: str) -> None:
+    if form not in FORMS:
+        raise PaucisError(f"--format {form}: must be one of {', '.join(FORMS)}")
+    other = next((case.images[0] for case in cases if not dicom.fits(case.images[0])), None)
+    if form == "dicom-seg" and other is not None:
+        raise PaucisError(f"{other} is no DICOM scan, which a DICOM segmentation must refer to: use --format own")
+
+
+def _codes(run: Run, form: str) -> Codes | None:
+    """What the classes are in a coding scheme, where segmentation objects are written."""
+    return read_codes(run.folder.segments_file) if form == "dicom-seg" else None
+
+
+def _of_role(run: Run, dataset: Path, role: str, series: str | None) -> list[Case]:
     if role not in ROLES:
         raise PaucisError(f"--role {role}: must be one of {', '.join(ROLES)}")
     names = set(getattr(run.folder.split(), role))
-    cases = [case.unlabeled() for case in recognize(dataset).cases if case.name in names]
+    found = recognize(dataset, series or run.config.data.series).cases
+    cases = [case.unlabeled() for case in found if case.name in names]
     if not cases:
         raise PaucisError(f"{dataset}: holds no case that the split of {run.folder.path} gives the role '{role}'")
     return cases
@@ -116,13 +143,20 @@ def _check_out(cases: Sequence[Case], out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise PaucisError(f"{out}: is a file; --out needs a folder")
     folder = out.resolve()
-    for parent in {image.resolve().parent for case in cases for image in case.images}:
+    for parent in {file.resolve().parent for case in cases for image in case.images for file in _files(image)}:
         if parent in (folder, folder / "maps"):
             raise PaucisError(f"{out}: holds the scans, which predictions must not overwrite: choose another --out")
 
 
 def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter) -> None:
     """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
+def _files(image: Path) -> list[Path]:
+    try:
+        return files_of(image)
+    except PaucisError:  # told when the case's turn comes
+        return [image]
+
+
     try:
         volume = read_image(case.images)
         prediction = predict_case(members, volume, options, allocate=writer.allocate)
@@ -134,7 +168,10 @@ def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: Pr
             raise
         writer.fail(case, "does not fit in memory: lower predict.batch, or use device=cpu")
         return
-    writer.add(case, prediction)
+    try:
+        writer.add(case, prediction)
+    except dicom.UnfitSourceError as error:
+        writer.fail(case, str(error))
 
 
 def _report(result: Predictions, total: int) -> None:

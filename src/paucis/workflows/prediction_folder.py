@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 import paucis
 from paucis.data.case import Case, Geometry
-from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask
+from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask, write_segmentation
 from paucis.data.plan import Plan
+from paucis.data.segment_codes import Codes
 from paucis.errors import PaucisError
 from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
 from paucis.inference.sampling import SAMPLES
 from paucis.inference.windows import BLOCK
+
+SEGMENTATION = ".dcm"
 
 
 @dataclass
@@ -59,10 +62,12 @@ class PredictionWriter:
         out: the folder; made when missing.
         plan: classes and raw mask values.
         runs: run folders, for the manifest.
+        codes: of the classes, for masks as DICOM segmentations; None writes each scan's own format.
     """
 
-    def __init__(self, out: Path, plan: Plan, runs: Sequence[str]) -> None:
+    def __init__(self, out: Path, plan: Plan, runs: Sequence[str], codes: Codes | None = None) -> None:
         self.out = out
+        self.codes = codes
         self.plan = plan
         self.runs = list(runs)
         self.partial = out / ".partial"
@@ -105,25 +110,35 @@ class PredictionWriter:
 
     def _write(self, case: Case, prediction: CasePrediction) -> None:
         geometry = prediction.geometry
-        suffix = mask_suffix(geometry)
+        suffix = mask_suffix(geometry) if self.codes is None else SEGMENTATION
         masks = {f"{case.name}{suffix}": prediction.mask}
         masks |= {f"members/{name}/{case.name}{suffix}": mask for name, mask in prediction.members.items()}
         if prediction.samples is not None:
             drawn = enumerate(prediction.samples, 1)
-            masks |= {f"samples/{case.name}_{number}{mask_suffix(geometry)}": mask for number, mask in drawn}
+            masks |= {f"samples/{case.name}_{number}{suffix}": mask for number, mask in drawn}
         maps = self._named_maps(prediction)
         files = {name: f"maps/{case.name}_{name}{_suffix(name, geometry)}" for name in maps}
         try:
             for name, values in maps.items():
                 _write_map(self.out / files[name], values, geometry)
             for place, mask in reversed(masks.items()):
-                write_mask(self.out / place, self._raw(mask), geometry)
+                self._write_mask(self.out / place, mask, case, geometry)
         except BaseException:
             for place in (*files.values(), *masks):
                 (self.out / place).unlink(missing_ok=True)
             raise
         self._note(case, prediction, files, next(iter(masks)))
         self._tables()
+
+    def _write_mask(self, path: Path, mask: NDArray[Any], case: Case, geometry: Geometry) -> None:
+        if self.codes is None:
+            write_mask(path, self._raw(mask), geometry)
+        else:
+            write_segmentation(path, mask, case.images[0], self.plan.classes, self.codes)
+
+    def _values(self) -> list[int]:
+        """What masks hold: the dataset's values, or segment numbers, which count classes."""
+        return [int(value) for value in self.plan.values] if self.codes is None else list(range(len(self.plan.values)))
 
     def _named_maps(self, prediction: CasePrediction) -> dict[str, NDArray[Any]]:
         maps: dict[str, NDArray[Any]] = {}
@@ -181,7 +196,7 @@ class PredictionWriter:
                 "run": self.runs[0],
                 "also": self.runs[1:],
                 "classes": list(self.plan.classes),
-                "values": [int(value) for value in self.plan.values],
+                "values": self._values(),
                 "unit": "pixel" if self.units == {"volume_pixels"} else "mm",
                 "cases": self.entries,
                 "failed": [{"name": name, "reason": reason} for name, reason in self.result.failed.items()],

@@ -21,6 +21,7 @@ from paucis.data.layouts.classes import with_classes
 from paucis.data.options import cache_home, prepare_workers
 from paucis.data.plan import BUDGET, Plan, make_plan
 from paucis.data.problems import Problem, refuse
+from paucis.data.segment_codes import codes_of
 from paucis.data.split import Roles, Split, apply_split, make_split
 from paucis.engine import devices
 from paucis.engine.callbacks import Interrupted
@@ -205,7 +206,7 @@ def _differs(old: Config, new: Config, key: str) -> bool:
 def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan]:
     """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
     started = time.perf_counter()
-    dataset = regroup(recognize(Path(config.dataset)), config.data.group)
+    dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
     split = (
         folder.split() if folder.split_file.is_file() else make_split(dataset, config.data, config.labels, config.seed)
     )
@@ -232,6 +233,8 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     plan.save(folder.plan_file)
     split.save(folder.split_file)
     folder.write_environment()
+    if codes := codes_of(dataclasses.replace(dataset, cases=tuple(roles.labeled))):
+        write_json(folder.segments_file, codes)
     write_json(folder.config_file, config.as_dict())
     folder.state(preparation_seconds=round(time.perf_counter() - started, 1))
     return _material(cache, roles, facts, method.uses_unlabeled), plan
@@ -241,7 +244,7 @@ def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
     """A further process waits until the first has prepared, then reads what it wrote."""
     while not (folder.config_file.is_file() and folder.state().get("prepared")):
         time.sleep(0.2)
-    dataset = regroup(recognize(Path(config.dataset)), config.data.group)
+    dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
     roles, plan = apply_split(dataset, folder.split()), folder.plan()
     uses_unlabeled = METHODS.get(config.method).uses_unlabeled
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])

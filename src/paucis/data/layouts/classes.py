@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +25,7 @@ def discover_values(cases: Iterable[Case]) -> tuple[int, ...]:
         PaucisError: no mask shows any foreground, masks disagree on 1 or 255 for the foreground, or there are more
             values than classes can be (a picture in place of a mask).
     """
-    held = {case.name: np.unique(formats.read_label(case.label).array).tolist() for case in cases if case.label}
-    return _agreed(held)
+    return _agreed({case.name: _values(case, case.label) for case in cases if case.label})
 
 
 def values_of(facts: Iterable[CaseFacts]) -> tuple[int, ...]:
@@ -54,6 +54,11 @@ def name_classes(values: Sequence[int]) -> tuple[str, ...]:
     if len(values) == 2:
         return ("background", "foreground")
     return ("background", *(f"class_{index}" for index in range(1, len(values))))
+
+
+def _values(case: Case, label: Path) -> list[int]:
+    found: list[int] = np.unique(formats.read_label(label, lambda: formats.read_grid(case.images)).array).tolist()
+    return found
 
 
 def _agreed(held: Mapping[str, Sequence[int]]) -> tuple[int, ...]:

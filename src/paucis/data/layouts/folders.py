@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from paucis.data import formats, pictures
@@ -90,9 +90,15 @@ def guess_channels(cases: Sequence[Case]) -> tuple[str, ...]:
     return ("image",)
 
 
+def mask_name(file: Path, images: Container[str]) -> str:
+    """The image that a mask's name points to: its own, without what says that it is a mask (``CASE_seg``)."""
+    name = formats.bare(file)
+    return name if name in images else _ADDITION.sub("", name)
+
+
 def _by_stem(files: list[Path], images: set[str], where: Path) -> dict[str, Path]:
     """Masks by the name of their image."""
-    names = [name if (name := formats.bare(file)) in images else _ADDITION.sub("", name) for file in files]
+    names = [mask_name(file, images) for file in files]
     refuse_twice(names, where)
     return dict(zip(names, files, strict=True))
 
