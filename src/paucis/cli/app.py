@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+
 app = typer.Typer(
     name="paucis",
     help="Segment medical images from few labels, know where the model is unsure, and choose which scan to label next.",
@@ -22,14 +23,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Options by dotted name, such as train.steps=300."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
-
 Series = Annotated[
     str | None,
     typer.Option(
         help="Of DICOM, the series to take: as `check` lists it, or modality=, description=, number=, largest."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
+
 
 @app.callback(invoke_without_command=True)
 def root(
@@ -47,9 +48,9 @@ def root(
 def check(
     dataset: Annotated[Path, typer.Argument(help="Folder of scans.")],
     overrides: Overrides = None,
+    series: Series = None,
     as_json: Json = False,
 ) -> None:
-    series: Series = None,
     """Tell what a folder of scans holds, and every problem with its remedy."""
     from paucis.cli import render
     from paucis.cli.checked import checked
@@ -78,9 +79,9 @@ def train(
     plug: Annotated[list[str] | None, typer.Option(help="Plug-in to carry; may be repeated.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run folder or weights file to start the network from.")] = None,
     recipe: Annotated[str | None, typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
+    series: Series = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     stage: Annotated[str | None, typer.Option(help="Of a method with several stages, train this one alone.")] = None,
-    series: Series = None,
     from_stage: Annotated[
         str | None, typer.Option(help="Of the run in --out, train this stage and all after it anew.")
     ] = None,
@@ -126,12 +127,12 @@ def predict(
     role: Annotated[
         str | None, typer.Option(help="Of a dataset, only the cases of this role in the run's split: val, test ...")
     ] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
     series: Series = None,
     form: Annotated[
         str, typer.Option("--format", help="Masks in each scan's own format (DICOM: NIfTI), or dicom-seg.")
     ] = "own",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
     ] = False,
 ) -> None:
     """Write the masks of scans on their own grid, with uncertainty maps and a table of structures."""
@@ -148,10 +149,10 @@ def predict(
             device=device,
             weights=weights,
             role=role,
-            save_probabilities=probabilities,
-            progress=lambda done, total: screen.progress("predicting", done, total),
             series=series,
             form=form,
+            save_probabilities=probabilities,
+            progress=lambda done, total: screen.progress("predicting", done, total),
         )
     render.out(render.predicted(done))
 
@@ -167,9 +168,9 @@ def evaluate(
         str | None, typer.Option(help="Regular expression that finds the patient in a case name, for the intervals.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Images for the picture sheet, where they are not known.")] = None,
+    series: Series = None,
     partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
     as_json: Json = False,
-    series: Series = None,
 ) -> None:
     """Compare masks with references: tables with intervals, and pictures of the worst, median and best case."""
     from paucis.cli import render
@@ -184,9 +185,9 @@ def evaluate(
             tolerance_mm=tolerance,
             group=group,
             images=images,
+            series=series,
             partial=partial,
             progress=lambda done, total, _: screen.progress("comparing", done, total),
-            series=series,
         )
     render.out(json.dumps(result.summary.to_dict(), indent=2) if as_json else render.evaluated(result))
 
@@ -323,6 +324,9 @@ def phantom(
             out, cases, labeled, test, size, seed, lambda done, total: screen.progress("making phantoms", done, total)
         )
     render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
+
+
+    app.command()(_command)
 
 
 def _section(overrides: list[str] | None, section: str) -> dict[str, Any]:
