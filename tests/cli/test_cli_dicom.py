@@ -100,8 +100,10 @@ def test_one_series_of_a_mixed_folder_is_chosen(
 ) -> None:
     for number, modality in enumerate(("CT", "MR")):
         series(tmp_path / "disc", noise((4 + number, 12, 10)), modality=modality, number=number, description="plain")
-    report = json.loads(cli("check", tmp_path / "disc", "--series", "modality=MR", "--json").out)
+    (tmp_path / "torn").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    report = json.loads(cli("check", tmp_path, "--series", "modality=MR", "--json").out)
     assert report["cases"] == 1
+    assert [one["message"] for one in report["problems"]] == ["a damaged DICOM file"]
     assert {one["modality"]: one["case"] for one in report["series"]} == {"CT": "", "MR": "disc"}
     assert "fits none of 2 series" in refused("check", tmp_path / "disc", "--series", "modality=PT")
 

@@ -53,8 +53,8 @@ def _files(root: Path) -> Iterator[Path]:
 def _case(name: str, file: Path) -> Case:
     try:
         labeled = h5files.has_label(file)
-    except PaucisError:  # the check of the dataset will name the file
-        labeled = False
+    except PaucisError:  # taken for labeled, or a method that needs labels alone would drop it in silence
+        labeled = True
     return Case(name, (file,), file if labeled else None, group=_PART.sub("", name))
 
 
