@@ -95,8 +95,10 @@ class DeformableConv(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, *spatial) to (B, out_channels, *spatial over the stride)."""
-        return self.deform(features, self.offset(features))
+        output: Tensor = self.deform(features, self.offset(features))
+        return output
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiler would unroll the chunks
     def deform(self, features: Tensor, offsets: Tensor) -> Tensor:
         """The convolution under given offsets.
 
