@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from paucis.cli import judging
 
 app = typer.Typer(
     name="paucis",
@@ -326,6 +327,10 @@ def phantom(
     render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
 
 
+    app.command()(_command)
+
+
+for _command in (judging.compare,):
     app.command()(_command)
 
 

@@ -57,7 +57,7 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
     columns = [
         name for name in ("image", "kinds", "uncertainty") if any(getattr(one, name) is not None for one in slices)
     ]
-    heights = [_height(one) for one in slices]
+    heights = [height_of(one) for one in slices]
     width, tall = (_WIDTH + _GAP) * len(columns) + _GAP, sum(heights) + _LINE * (len(slices) + 1.4)
     width = max(width, 5.2)  # the legend needs as much
     figure = Figure(figsize=(width, tall), facecolor="white")
@@ -72,17 +72,19 @@ def draw(path: Path, panels: Sequence[Panel]) -> None:
             left = _GAP + column * (_WIDTH + _GAP)
             axes = figure.add_axes((left / width, top / tall, _WIDTH / width, height / tall))
             axes.set_axis_off()
-            _paint(axes, one, name, high)
+            paint(axes, one, name, high)
     _legend(figure, columns, {int(kind) for one in slices for kind in np.unique(one.kinds)}, high)
     write(path, lambda file: figure.savefig(file, dpi=110, format="png"), ELSEWHERE)
 
 
-def _height(one: Slice) -> float:
+def height_of(one: Slice, width: float = _WIDTH) -> float:
+    """Inches of a picture that is ``width`` inches wide."""
     rows, columns = one.kinds.shape
-    return float(min(max(_WIDTH * rows * one.aspect / columns, 1.0), 2 * _WIDTH))
+    return float(min(max(width * rows * one.aspect / columns, 1.0), 2 * width))
 
 
-def _paint(axes: Any, one: Slice, name: str, high: float) -> None:
+def paint(axes: Any, one: Slice, name: str, high: float = 1.0) -> None:
+    """Shows the ``image``, the ``kinds`` of pixels over it, or the ``uncertainty`` up to ``high``."""
     look = {"aspect": one.aspect, "interpolation": "nearest"}
     if name == "uncertainty":
         if one.uncertainty is not None:
@@ -102,16 +104,23 @@ def _paint(axes: Any, one: Slice, name: str, high: float) -> None:
 def _legend(figure: Any, columns: list[str], kinds: set[int], high: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.patches import Patch
 
     width, tall = figure.get_size_inches()
-    shown = [kind for kind in COLORS if kind in kinds or kind in (RIGHT, EXTRA, MISSED)]
-    patches = [Patch(color=COLORS[kind][1][:3], label=COLORS[kind][0]) for kind in shown]
-    look = {"fontsize": 8, "frameon": False, "handlelength": 1.0, "columnspacing": 1.2}
-    figure.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 0.06 / tall), ncols=len(patches), **look)
+    explain(figure, kinds)
     if "uncertainty" in columns:
         left = _GAP + (len(columns) - 1) * (_WIDTH + _GAP)
         bar = figure.add_axes(((left + 1.3) / width, 0.24 / tall, (_WIDTH - 1.6) / width, 0.1 / tall))
         figure.colorbar(ScalarMappable(Normalize(0, high), "magma"), cax=bar, orientation="horizontal")
         bar.tick_params(labelsize=7, length=2, pad=1)
         figure.text((left + 0.1) / width, 0.24 / tall, "uncertainty", fontsize=8, va="center")
+
+
+def explain(figure: Any, kinds: set[int]) -> None:
+    """The legend of the colors, at the bottom left."""
+    from matplotlib.patches import Patch
+
+    shown = [kind for kind in COLORS if kind in kinds or kind in (RIGHT, EXTRA, MISSED)]
+    patches = [Patch(color=COLORS[kind][1][:3], label=COLORS[kind][0]) for kind in shown]
+    look = {"fontsize": 8, "frameon": False, "handlelength": 1.0, "columnspacing": 1.2}
+    corner = (0, 0.06 / figure.get_size_inches()[1])
+    figure.legend(handles=patches, loc="lower left", bbox_to_anchor=corner, ncols=len(patches), **look)

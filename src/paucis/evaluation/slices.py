@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +66,24 @@ def worst_slice(panel: Panel) -> Slice:
     Slices run along the scan's coarsest axis and stand upright (anterior or superior on top) where the file says how
     it lies. Images or maps of another size than the masks are left out.
     """
-    shape = panel.reference.shape
-    turn = trace_of(panel.geometry, shape, slice_axis=0)
-    kinds = orient(_kinds(panel.prediction, panel.reference, panel.ignore), turn)
-    wrong = ((kinds == EXTRA) | (kinds == MISSED) | (kinds == CONFUSED)).sum(axis=(1, 2))
-    chosen = int(np.argmax(wrong if wrong.any() else (kinds == RIGHT).sum(axis=(1, 2))))
-    upside = _rows_point_up(turn)
-    spacing = [panel.geometry.spacing[axis] for axis in turn.axes] if panel.geometry.physical else [1.0] * 3
-    part = _part(kinds[chosen][::upside], spacing[1] / spacing[2])
+    return common_slices([panel])[0]
+
+
+def common_slices(panels: Sequence[Panel]) -> list[Slice]:
+    """The same slice and part of several predictions of one case: that with the most wrong voxels over all of them.
+
+    Args:
+        panels: with equal references and geometries; as ``worst_slice`` otherwise.
+    """
+    geometry, shape = panels[0].geometry, panels[0].reference.shape
+    turn = trace_of(geometry, shape, slice_axis=0)
+    kinds = [orient(_kinds(panel.prediction, panel.reference, panel.ignore), turn) for panel in panels]
+    wrong = sum(((one == EXTRA) | (one == MISSED) | (one == CONFUSED)).sum(axis=(1, 2)) for one in kinds)
+    chosen = int(np.argmax(wrong if np.any(wrong) else (kinds[0] == RIGHT).sum(axis=(1, 2))))
+    upside = rows_point_up(turn)
+    spacing = [geometry.spacing[axis] for axis in turn.axes] if geometry.physical else [1.0] * 3
+    shown = [one[chosen][::upside] for one in kinds]
+    part = part_of(shown, spacing[1] / spacing[2])
 
     def cut(array: NDArray[Any] | None) -> NDArray[Any] | None:
         if array is None or array.shape[-3:] != shape:
@@ -80,15 +91,21 @@ def worst_slice(panel: Panel) -> Slice:
         picture: NDArray[Any] = orient(array, turn)[..., chosen, ::upside, :][..., part[0], part[1]]
         return picture
 
-    uncertainty = cut(panel.uncertainty)
-    return Slice(
-        kinds=kinds[chosen][::upside][part],
-        image=_shown(cut(panel.image)),
-        uncertainty=None if uncertainty is None else np.nan_to_num(uncertainty.astype(np.float32)),
-        aspect=spacing[1] / spacing[2],
-        index=len(kinds) - 1 - chosen if 0 in turn.flips else chosen,
-        count=len(kinds),
-    )
+    def uncertain(panel: Panel) -> NDArray[np.float32] | None:
+        picture = cut(panel.uncertainty)
+        return None if picture is None else np.nan_to_num(picture.astype(np.float32))
+
+    return [
+        Slice(
+            kinds=one[part],
+            image=picture_of(cut(panel.image)),
+            uncertainty=uncertain(panel),
+            aspect=spacing[1] / spacing[2],
+            index=len(kinds[0]) - 1 - chosen if 0 in turn.flips else chosen,
+            count=len(kinds[0]),
+        )
+        for panel, one in zip(panels, shown, strict=True)
+    ]
 
 
 def _kinds(prediction: NDArray[np.integer], reference: NDArray[np.integer], ignore: int) -> NDArray[np.uint8]:
@@ -101,7 +118,7 @@ def _kinds(prediction: NDArray[np.integer], reference: NDArray[np.integer], igno
     return kinds
 
 
-def _rows_point_up(turn: Trace) -> int:
+def rows_point_up(turn: Trace) -> int:
     """-1 where rows run towards the head, which belongs on top: coronal and sagittal slices."""
     if not turn.geometry.physical or turn.geometry.dims == 2:
         return 1
@@ -109,14 +126,14 @@ def _rows_point_up(turn: Trace) -> int:
     return -1 if turn.axes[1] == head else 1
 
 
-def _part(kinds: NDArray[np.uint8], aspect: float) -> tuple[slice, slice]:
-    """The square around the object with as much again around it; everything where nothing is gained."""
-    rows, columns = np.nonzero((kinds > 0) & (kinds != UNKNOWN))
+def part_of(several: Sequence[NDArray[np.uint8]], aspect: float) -> tuple[slice, slice]:
+    """The square around the objects with as much again around it; everything where nothing is gained."""
+    rows, columns = np.nonzero(np.any([(kinds > 0) & (kinds != UNKNOWN) for kinds in several], axis=0))
     if not len(rows):
         return slice(None), slice(None)
     tall, wide = (float(np.ptp(rows)) + 1) * aspect, float(np.ptp(columns)) + 1
     side = 1.8 * max(tall, wide, 16.0)
-    return _window(rows, side / aspect, kinds.shape[0]), _window(columns, side, kinds.shape[1])
+    return _window(rows, side / aspect, several[0].shape[0]), _window(columns, side, several[0].shape[1])
 
 
 def _window(positions: NDArray[np.intp], size: float, limit: int) -> slice:
@@ -127,7 +144,7 @@ def _window(positions: NDArray[np.intp], size: float, limit: int) -> slice:
     return slice(start, start + round(size))
 
 
-def _shown(image: NDArray[Any] | None) -> NDArray[np.float32] | None:
+def picture_of(image: NDArray[Any] | None) -> NDArray[np.float32] | None:
     """(C, Y, X) as a picture in [0, 1]: color where there are three bytes, else the first channel, windowed."""
     if image is None:
         return None

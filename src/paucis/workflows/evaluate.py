@@ -115,7 +115,7 @@ def evaluate(
     notes = tuple(_notes(missing, unmatched))
     folder = Path(out) if out is not None else _beside(predicted.root)
     write_tables(folder, rows, summary, notes)
-    sheet = _sheet(folder / "sheet.png", rows, pairs, scheme, _Pictures(given, predicted, labeled))
+    sheet = _sheet(folder / "sheet.png", rows, pairs, scheme, Pictures(given, predicted, labeled))
     return Evaluation(summary, rows, folder, sheet, tuple(missing), tuple(unmatched), notes)
 
 
@@ -145,7 +145,7 @@ class _Measure:
 
 
 @dataclass(frozen=True)
-class _Pictures:
+class Pictures:
     """Where images and maps are found: given by hand, beside the predictions, in the dataset."""
 
     given: dict[str, tuple[Path, ...]]
@@ -186,7 +186,7 @@ def _picture(read: Callable[[Path], NDArray[Any]], path: Path) -> NDArray[Any] |
         return None
 
 
-def _sheet(path: Path, rows: Sequence[Row], pairs: Sequence[Pair], scheme: Scheme, pictures: _Pictures) -> Path | None:
+def _sheet(path: Path, rows: Sequence[Row], pairs: Sequence[Pair], scheme: Scheme, pictures: Pictures) -> Path | None:
     scores = mean_dice(rows)
     by_name = {pair.name: pair for pair in pairs}
     panels, changes = [], []
