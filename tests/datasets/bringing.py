@@ -14,8 +14,9 @@ from paucis.cli import main
 from paucis.workflows.check import Report, check_dataset
 from paucis.workflows.prepare import prepare
 
+NETWORK = ("network=unet", "network.features=4")
 SMALL = (
-    "network=unet", "network.features=4", "train.steps=2", "train.batch_size=2", "train.workers=0", "data.workers=0",
+    "train.steps=2", "train.batch_size=2", "train.workers=0", "data.workers=0",
     "train.log_every=1", "validation.cases=1",
 )  # fmt: skip
 
@@ -35,13 +36,16 @@ def converted(name: str, source: Path, out: Path, protocol: str | None = None) -
     report = check_dataset(out, store=out.parent / "facts", workers=0)
     assert not report.problems, [str(problem) for problem in report.problems]
     assert (report.cases, report.labeled, report.patients) == (done.scans, done.labeled, done.patients)
+    assert tuple({role: size for role, size in fold.items() if size} for fold in report.split) == done.split
     return report
 
 
-def trained(dataset: Path, run: Path, *options: str) -> None:
-    """Two steps through the real command line."""
+def trained(dataset: Path, run: Path, *options: str, network: bool = True) -> None:
+    """Two steps through the real command line; of a small U-Net, or with the network that the options name."""
+    given = {option.partition("=")[0] for option in options}
+    small = [option for option in (*(NETWORK if network else ()), *SMALL) if option.partition("=")[0] not in given]
     with pytest.raises(SystemExit) as left:
-        main(["train", str(dataset), "--out", str(run), *SMALL, *options])
+        main(["train", str(dataset), "--out", str(run), *small, *options])
     assert left.value.code == 0
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 

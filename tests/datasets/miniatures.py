@@ -135,7 +135,7 @@ def atrium_h5(root: Path) -> None:
         h5(root / case / "mri_norm2.h5", (image - image.mean()) / image.std(), label)
 
 
-def pancreas(root: Path, cases: Sequence[int] = (1, 2, 3, 25)) -> None:
+def pancreas(root: Path, cases: Sequence[int] = (1, 2, 3, 42, 43, 25)) -> None:
     """Slices numbered from the feet; the header of the label lays it down mirrored from front to back."""
     for case in cases:
         label = np.zeros((10, 32, 36), np.uint8)

@@ -17,7 +17,7 @@ TEN = members(*(f"case{number}" for number in range(1, 11)))
 
 def test_positions_count_in_the_natural_order_of_names() -> None:
     folds = split({"positions": [{"train": "2,0-1", "test": "9"}]}, TEN[::-1])
-    assert folds == [{"train": ["case3", "case1", "case2"], "test": ["case10"]}]
+    assert folds == [{"train": ["case3", "case1", "case2"], "val": [], "test": ["case10"]}]
 
 
 def test_ranges_and_lists_are_read_in_their_order() -> None:
@@ -40,7 +40,7 @@ def test_numbers_make_several_folds() -> None:
 
 def test_roles_are_the_publishers() -> None:
     scans = members("b", "a", role="train") + members("c", role="test")
-    assert split({"roles": True}, scans) == [{"train": ["a", "b"], "test": ["c"]}]
+    assert split({"roles": True}, scans) == [{"train": ["a", "b"], "val": [], "test": ["c"]}]
 
 
 def test_a_hashed_split_has_the_sizes_asked_for_and_does_not_follow_the_names() -> None:
@@ -78,6 +78,11 @@ def test_rules_that_count_need_every_scan_and_rules_that_name_do_not() -> None:
     assert needs_all({"folds": {}})
     assert not needs_all({"patients": {}})
     assert not needs_all({"roles": True})
+
+
+def test_what_tests_without_validating_holds_nothing_else_out() -> None:
+    assert split({"patients": {"train": "1-3", "test": "4"}}, TEN)[0]["val"] == []
+    assert "val" not in split({"patients": {"train": "1-3", "test": "11"}}, TEN)[0]
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -54,7 +54,7 @@ def test_pictures_without_masks_are_one_unlabeled_pool(name: str, sources: Path,
 
 def test_isic_leaves_other_parts_out(sources: Path, tmp_path: Path) -> None:
     source = unpacked("isic2017", sources)
-    assert converted("isic2017", source, tmp_path / "a").split == ({"train": 4, "test": 4},)
+    assert converted("isic2017", source, tmp_path / "a").split == ({"train": 4, "val": 0, "test": 4},)
     assert converted("isic2017", source, tmp_path / "b", "official").split == ({"train": 4, "val": 4, "test": 4},)
 
 
@@ -175,7 +175,7 @@ def test_pictures_with_a_small_field_are_left_out_by_the_protocol(sources: Path,
 def test_both_eyes_belong_to_one_patient(sources: Path, tmp_path: Path) -> None:
     report = converted("chase-db1", unpacked("chase-db1", sources), tmp_path / "data", "whole")
     assert (report.cases, report.patients) == (8, 4)
-    assert report.split == ({"train": 6, "test": 2},)
+    assert report.split == ({"train": 6, "val": 0, "test": 2},)
 
 
 def test_the_rim_of_the_disc_surrounds_the_cup_and_one_observer_is_no_majority(sources: Path, tmp_path: Path) -> None:

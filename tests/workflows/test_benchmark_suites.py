@@ -14,12 +14,12 @@ from paucis.workflows.benchmark.protocol import read_protocol
 from paucis.workflows.benchmark.suite import entries, find, read, shipped
 
 TABLES = {
-    "la-16": ("16", 11),
+    "la-16": ("16", 13),
     "la-8": ("8", 11),
-    "la-5fold": ("16", 8),
-    "pancreas-12": ("12", 11),
-    "pancreas-3": ("3", 11),
-    "colon-5": ("5", 11),
+    "la-5fold": ("16", 9),
+    "pancreas-12": ("12", 13),
+    "pancreas-3": ("3", 13),
+    "colon-5": ("5", 13),
     "acdc-68": ("3", 10),
     "acdc-136": ("7", 10),
     "isic-5": ("5%", 10),

@@ -215,7 +215,9 @@ def suites(found: list[dict[str, Any]]) -> str:
     for suite in found:
         grid = [f"labels {_value(suite['labels'])}", f"{len(suite['seeds'])} seeds"]
         grid += [f"{len(suite['folds'])} folds"] if suite["folds"] else []
-        lines += [f"{suite['name']}: {suite['summary']}", f"    data: {suite['needs']}", f"    grid: {', '.join(grid)}"]
+        also = f" ({suite['table']})" if suite["table"] else ""
+        lines += [f"{suite['name']}{also}: {suite['summary']}", f"    data: {suite['needs']}"]
+        lines.append(f"    grid: {', '.join(grid)}")
         lines.append(f"    methods: {_value(suite['methods'])}")
     return "\n".join(lines)
 

@@ -37,6 +37,8 @@ class Member(NamedTuple):
 def split(rule: Mapping[str, Any], members: Sequence[Member]) -> list[Fold]:
     """The folds of a rule over the labeled scans of a dataset; scans that it does not name are in none.
 
+    A fold that tests and does not validate has an empty ``val``: nothing is held out of its training part.
+
     Raises:
         PaucisError: a rule that is not known.
     """
@@ -45,7 +47,8 @@ def split(rule: Mapping[str, Any], members: Sequence[Member]) -> list[Fold]:
     if rest or kind not in RULES:
         raise PaucisError(f"'{kind}' is no rule of a split (rules: {', '.join(RULES)})")
     folds = RULES[kind](content, ordered)
-    return [{role: names for role, names in fold.items() if names or role == "train"} for fold in folds]
+    kept = [{role: names for role, names in fold.items() if names or role == "train"} for fold in folds]
+    return [{"train": fold["train"], "val": [], **fold} if "test" in fold else fold for fold in kept]
 
 
 def needs_all(rule: Mapping[str, Any]) -> bool:

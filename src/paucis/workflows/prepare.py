@@ -125,7 +125,7 @@ def prepare(
         scans=len(written),
         labeled=sum("label" in case for case in written),
         patients=len({case["patient"] for case in written}),
-        split=tuple({role: len(names) for role, names in fold.items()} for fold in folds),
+        split=tuple({role: len(names) for role, names in fold.items() if names} for fold in folds),
         splitless=chosen.split is not None and not folds,
         dropped=tuple(dropped),
         left_out=tuple(_told_first(place)),

@@ -13,7 +13,6 @@ from paucis.errors import PaucisError
 from paucis.files import read_text
 from paucis.registry import nearest
 
-
 ENTRIES = ("description", "options", "plugs")
 
 
@@ -42,7 +41,7 @@ def shipped() -> list[Recipe]:
 
 
 def find(name: str) -> Recipe:
-    """A shipped recipe by name, or one in a file.
+    """A shipped recipe by name, one in a file, or a row of a suite as ``SUITE:ROW`` (``aua-I:dtc``).
 
     Raises:
         PaucisError: no such recipe, or the file is not one.
@@ -52,10 +51,31 @@ def find(name: str) -> Recipe:
         if not path.is_file():
             raise PaucisError(f"{path}: no such recipe file")
         return _read(path.stem, read_text(path))
+    suite, colon, row = name.partition(":")
+    if colon:
+        return _row(suite, row)
     recipes = {recipe.name: recipe for recipe in shipped()}
     if name not in recipes:
         raise PaucisError(f"unknown recipe '{name}'{nearest(name, list(recipes))} (`paucis recipes` lists all)")
     return recipes[name]
+
+
+def _row(suite_name: str, row: str) -> Recipe:
+    """One training of a suite's row, with its first budget; the split is the one that the dataset ships."""
+    from paucis.workflows.benchmark.suite import find as find_suite
+
+    suite = find_suite(suite_name)
+    entries = {entry.name: entry for entry in suite.entries}
+    if row not in entries:
+        raise PaucisError(f"suite '{suite.name}' has no row '{row}'{nearest(row, list(entries))}")
+    entry = entries[row]
+    common = {key: value for key, value in suite.options.items() if not (entry.network and key.startswith("network."))}
+    values = {**common, **entry.options, "method": entry.method}
+    network, labels = entry.network or suite.network, (entry.labels or suite.labels)[0]
+    values |= ({"network": network} if network else {}) | ({"labels": labels} if labels is not None else {})
+    figure = suite.published.dice.get(row) if suite.published else None
+    beside = f" Published Dice: {figure:.2f} %." if figure is not None else ""
+    return Recipe(f"{suite.name}:{row}", f"{entry.name}: {suite.description}{beside}", values, entry.plugs)
 
 
 def _read(name: str, text: str) -> Recipe:

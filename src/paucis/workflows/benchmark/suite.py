@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -21,6 +22,7 @@ from paucis.workflows.benchmark.protocol import Protocol, read_protocol
 
 KEYS = (
     "description",
+    "table",
     "needs",
     "notes",
     "dataset",
@@ -36,6 +38,7 @@ KEYS = (
     "predict",
     "published",
 )
+_TABLE = re.compile(r"^table: *(\S+)", re.MULTILINE)
 OWNED = ("labels", "seed", "method", "network", "data.fold")
 """Options that a suite says by entries of its own, and so not among ``options``."""
 
@@ -99,6 +102,7 @@ class Suite:
     Attributes:
         name: stem of its file.
         description: one line.
+        table: name by paper and table that it goes by as well, such as ``aua-I``; empty where it is of no paper.
         needs: what dataset it wants, for people.
         notes: what its readers must know.
         dataset: folder, where the suite names one.
@@ -117,6 +121,7 @@ class Suite:
 
     name: str
     description: str
+    table: str
     needs: str
     notes: tuple[str, ...]
     dataset: Path | None
@@ -140,7 +145,7 @@ def shipped() -> list[str]:
 
 
 def find(name: str | Path) -> Suite:
-    """A shipped suite by name, or one in a file.
+    """A shipped suite by its name or that of its table, or one in a file.
 
     Raises:
         PaucisError: no such suite, or a file that is none.
@@ -150,14 +155,22 @@ def find(name: str | Path) -> Suite:
         if not path.is_file():
             raise PaucisError(f"{path}: no such suite file")
         return read(path.stem, read_text(path), path.parent)
-    if str(name) not in shipped():
-        raise PaucisError(f"unknown suite '{name}'{nearest(str(name), shipped())} (`paucis suites` lists all)")
-    text = (resources.files("paucis") / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
-    return read(str(name), text)
+    known = shipped()
+    if str(name) not in known:
+        tables = {found[1]: known_name for known_name in known if (found := _TABLE.search(_text(known_name)))}
+        if str(name) not in tables:
+            known += tables
+            raise PaucisError(f"unknown suite '{name}'{nearest(str(name), known)} (`paucis suites` lists all)")
+        name = tables[str(name)]
+    return read(str(name), _text(str(name)))
+
+
+def _text(name: str) -> str:
+    return (resources.files("paucis") / "suites" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def entries() -> list[dict[str, Any]]:
-    """``[{"name", "summary", "needs", "labels", "seeds", "folds", "methods", "options"}]`` of the shipped suites."""
+    """``[{"name", "summary", "table", "needs", "labels", "seeds", "folds", "methods", "options"}]`` of all suites."""
     found = []
     for suite in map(find, shipped()):
         shared = {**({"network": suite.network} if suite.network else {}), **suite.options}
@@ -165,6 +178,7 @@ def entries() -> list[dict[str, Any]]:
             {
                 "name": suite.name,
                 "summary": suite.description,
+                "table": suite.table,
                 "needs": suite.needs,
                 "labels": ["all" if labels is None else labels for labels in suite.labels],
                 "seeds": list(suite.seeds),
@@ -216,6 +230,7 @@ def _read(name: str, content: dict[str, Any], folder: Path | None) -> Suite:
     return Suite(
         name=name,
         description=" ".join(str(content.get("description", "")).split()),
+        table=str(content.get("table", "")),
         needs=" ".join(str(content.get("needs", "")).split()),
         notes=tuple(" ".join(str(note).split()) for note in _list(content, "notes", [])),
         dataset=_dataset(content, folder),
