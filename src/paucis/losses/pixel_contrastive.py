@@ -64,8 +64,9 @@ def pixel_contrastive(
             )
             for few, labels in zip(torch.split(a, rows), torch.split(anchor_labels, rows), strict=True)
         ]
-        total, count = torch.stack(sums).sum(0)
-        return total / count.clamp(min=1)
+        total, count = torch.stack(sums).sum(0).unbind()
+        mean: Tensor = total / count.clamp(min=1)
+        return mean
 
 
 def _terms(

@@ -63,7 +63,7 @@ def window_shares(members: Tensor, centers: Tensor, size: int | Sequence[int]) -
     """
     ndim = members.dim() - 2
     sizes = [size] * ndim if isinstance(size, int) else list(size)
-    parts = [_counts(members, part, sizes) for part in centers.split(_AT_ONCE)]
+    parts = [_counts(members, part, sizes) for part in torch.split(centers, _AT_ONCE)]
     counts = torch.cat(parts, 2).transpose(1, 2)
     return counts / counts.sum(2, keepdim=True).clamp(min=1)
 
