@@ -1,4 +1,6 @@
-"""What MkDocs cannot know by itself: which methods have a page, and which pages of results are there."""
+"""What MkDocs cannot know by itself: which methods have a page, which pages of results are there, which datasets are
+in the table, and which suites belong to a paper's table.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,15 @@ from pathlib import Path
 from typing import Any
 
 MARK = "<!-- methods -->"
+DATASETS, TABLES = "<!-- datasets -->", "<!-- tables -->"
+AREAS = {
+    "volumes": "Volumes",
+    "skin": "Skin",
+    "chest": "Chest X-ray",
+    "fundus": "Fundus",
+    "pathology": "Pathology",
+    "references": "Shapes without images",
+}
 OPTIONAL = {"performance.md": "Performance", "benchmark.md": "Benchmark"}
 
 
@@ -25,8 +36,11 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Puts the table of methods in the place of its mark."""
-    return markdown.replace(MARK, methods_table(Path(config["docs_dir"]))) if MARK in markdown else markdown
+    """Puts the tables of methods, datasets and published tables in the places of their marks."""
+    made = {MARK: lambda: methods_table(Path(config["docs_dir"])), DATASETS: datasets_list, TABLES: published_tables}
+    for mark, make in made.items():
+        markdown = markdown.replace(mark, make()) if mark in markdown else markdown
+    return markdown
 
 
 def method_pages(docs: Path) -> list[Path]:
@@ -48,3 +62,36 @@ def first_sentence(text: str) -> str:
     blocks = [block.strip() for block in text.split("\n\n")]
     prose = next((b for b in blocks if b and not b.startswith(("#", "|", "$", "```", "!!!", "1.", "- "))), "")
     return re.split(r"(?<=[.:;])\s", " ".join(prose.split()), maxsplit=1)[0].rstrip(":;").replace("|", "\\|")
+
+
+def datasets_list() -> str:
+    """Every dataset of the table: what it is, where it is to be had, on which terms, its command and its protocols."""
+    from paucis.datasets import shipped
+
+    lines: list[str] = []
+    for area, title in AREAS.items():
+        lines += ["", f"### {title}", ""]
+        for dataset in (one for one in shipped().values() if one.area == area):
+            home = re.sub(r"https?://\S+?(?=[ ,)]|$)", lambda url: f"<{url[0]}>", dataset.home)
+            lines += [f"#### `{dataset.name}`", "", f"{dataset.title}. {dataset.size}. Layout {dataset.status}.", ""]
+            lines += [f"- home: {home}", f"- terms: {dataset.terms}", f"- cite: {dataset.citation}"]
+            lines += [f"- the folder must hold {dataset.layout}"]
+            lines += [f"- `--protocol {protocol.name}`: {protocol.about}" for protocol in dataset.protocols]
+            lines += ["", "```sh", f"paucis prepare {dataset.name} SOURCE --out DATASET", "```", ""]
+    return "\n".join(lines)
+
+
+def published_tables() -> str:
+    """Suites that stand for a paper's table, with their dataset and the published Dice of each row."""
+    from paucis.workflows.benchmark.suite import find
+    from paucis.workflows.benchmark.suite import shipped as suites
+
+    rows = ["| table | suite | rows, with the published Dice in percent |", "|---|---|---|"]
+    for suite in sorted(map(find, suites()), key=lambda suite: suite.table):
+        if suite.table:
+            dice = suite.published.dice if suite.published else {}
+            figures = [
+                f"{entry.name} {dice[entry.name]:.2f}" if entry.name in dice else entry.name for entry in suite.entries
+            ]
+            rows.append(f"| `{suite.table}` | `{suite.name}` | {', '.join(figures)} |")
+    return "\n".join(rows)

@@ -109,7 +109,7 @@ def small(row: str) -> list[str]:
         *(["labels=2"] if "labels" in recipe.values else []),
         *(["data.folds=2"] if "data.folds" in recipe.values else []),
         *(["train.unlabeled_batch_size=2"] if METHODS.get(method).uses_unlabeled else []),
-        *(["plug.pdcr.layers=encoder.0,encoder.1"] if "pdcr" in recipe.plugs else []),
+        *(["plug.pdcr.layers=encoder.0,encoder.1", "plug.pdcr.vectors=8"] if "pdcr" in recipe.plugs else []),
         *(["plug.uafs.sites=decoder"] if "uafs" in recipe.plugs else []),
         *(["train.steps=6"] if method == "aua" else []),
     ]  # fmt: skip
