@@ -79,7 +79,9 @@ def train(
     ] = None,
     plug: Annotated[list[str] | None, typer.Option(help="Plug-in to carry; may be repeated.")] = None,
     init: Annotated[Path | None, typer.Option(help="Run folder or weights file to start the network from.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="`paucis recipes` lists all; or a YAML file.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="`paucis recipes` lists all; a row of a suite, SUITE:ROW; or a YAML file.")
+    ] = None,
     series: Series = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     stage: Annotated[str | None, typer.Option(help="Of a method with several stages, train this one alone.")] = None,
