@@ -163,8 +163,8 @@ def look(path: Path) -> Instance | None:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=bare)
         if getattr(header.file_meta, "MediaStorageSOPClassUID", "") == _DIRECTORY:
             return None
-        if bare and not (header.get("SOPClassUID") and header.get("SeriesInstanceUID")):
-            raise PaucisError(f"{path} is no DICOM file: remove it or give it the name of its format")
+        if not header.get("SeriesInstanceUID"):
+            raise PaucisError(f"{path} has no Series Instance UID (0020,000E): export it again, or remove it")
         return _instance(path, header)
 
 

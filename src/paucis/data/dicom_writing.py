@@ -63,7 +63,9 @@ def write(
     measures = None
     if plane.position is not None:
         between = _between(planes)
-        measures = highdicom.PixelMeasuresSequence(list(plane.spacing or (1.0, 1.0)), plane.thickness or between, between)
+        measures = highdicom.PixelMeasuresSequence(
+            list(plane.spacing or (1.0, 1.0)), plane.thickness or between, between
+        )
     algorithm = highdicom.AlgorithmIdentificationSequence(
         name="paucis",
         version=paucis.__version__,

@@ -140,6 +140,8 @@ def check_dataset(
         problems.append(Problem.of(error, [dataset.root]))
     problems += check(dataset, facts)
     problems += leftovers(dataset)
+    if dataset.layout == dicom_series.LAYOUT:
+        problems += dicom_series.damaged(dataset.root)
     problems.sort(key=lambda problem: problem.level != "error")
     listed = dicom_series.found(dataset.root, series) if dataset.layout == dicom_series.LAYOUT else ()
     return replace(_report(dataset, list(facts.values()), unreadable, problems), series=listed)

@@ -25,6 +25,7 @@ from paucis.data.case import Case, Dataset
 from paucis.data.layouts.description import DESCRIPTION, channels_of, classes_of, read_description
 from paucis.data.layouts.folders import IMAGES, MASKS, mask_name
 from paucis.data.layouts.listing import list_scans, refuse_twice
+from paucis.data.problems import Problem
 from paucis.errors import PaucisError
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ def found(root: Path, series: str | None = None) -> tuple[SeriesFound, ...]:
     rows = [_row(one, names.get(id(one), ""), _reason(one, index)) for one in index.images]
     rows += [_other(one, used) for one in index.others]
     return tuple(rows)
+
+
+def damaged(root: Path) -> list[Problem]:
+    """Files that begin as DICOM but cannot be read."""
+    remedy = "copy or export it again, or remove it"
+    return [Problem("warning", str(file), "a damaged DICOM file", remedy) for file in _index(_images(root)).broken]
 
 
 def _by_name(images: Path, rule: str | None) -> dict[str, Series]:
