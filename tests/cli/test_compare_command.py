@@ -47,7 +47,9 @@ def test_folders_of_masks_are_evaluated_compared_and_shown(scans: Path, cli: Cal
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
 
 
-def test_evaluated_folders_and_their_tables_give_the_same(scans: Path, cli: Callable[..., object]) -> None:
+def test_evaluated_folders_and_their_tables_give_the_same(
+    scans: Path, cli: Callable[..., object], refused: Callable[..., str]
+) -> None:
     for name in ("near", "far"):
         assert cli("evaluate", scans / name, scans / "data").code == 0
     tables = []
@@ -59,6 +61,8 @@ def test_evaluated_folders_and_their_tables_give_the_same(scans: Path, cli: Call
             tables.append(list(csv.DictReader(file)))
     assert tables[0] == tables[1]
     assert {row["set"] for row in tables[0]} == {"near"}
+    unknown = refused("compare", scans / "far", scans / "near", "--case", "s99", "--out", scans / "out")
+    assert "not among the compared cases" in unknown
 
 
 def test_runs_predict_the_cases_of_their_split_and_are_compared(
@@ -89,7 +93,6 @@ def test_runs_predict_the_cases_of_their_split_and_are_compared(
         (["near", "near"], "called"),
         (["near", "far", "--reference", "fare"], "did you mean"),
         (["near", "far", "--tie", "-1"], "must be 0 or more"),
-        (["near", "far", "--labels", "data", "--case", "s99"], "not among the compared cases"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -16,7 +16,7 @@ from paucis.evaluation.slices import Panel, common_slices
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 
-_WIDTH, _LINE, _GAP = 2.5, 0.34, 0.06  # of a picture, a line of text, and between pictures, in inches
+_WIDTH, _HEAD, _LINE, _GAP = 2.5, 0.52, 0.34, 0.06  # of a picture, its two lines above, one below, a gap; inches
 _DOT, _OURS = "#4c78a8", "#d55e00"
 
 
@@ -64,14 +64,14 @@ def draw_side_by_side(path: Path, cases: Sequence[Compared]) -> None:
     columns = 1 + len(cases[0].columns)
     heights = [height_of(row[0], _WIDTH) for row in rows]
     width = max((_WIDTH + _GAP) * columns + _GAP, 5.2)
-    tall = sum(heights) + 2 * _LINE * len(rows) + 1.2 * _LINE
+    tall = sum(heights) + _HEAD * len(rows) + 1.2 * _LINE
     figure = Figure(figsize=(width, tall), facecolor="white")
     FigureCanvasAgg(figure)
     top = tall
     for case, row, height in zip(cases, rows, heights, strict=True):
         where = f", slice {row[0].index + 1} of {row[0].count}" if row[0].count > 1 else ""
         figure.text(_GAP / width, (top - 0.1) / tall, case.title + where, fontsize=9, weight="bold", va="top")
-        top -= height + 2 * _LINE
+        top -= height + _HEAD
         for column in range(columns):
             left = _GAP + column * (_WIDTH + _GAP)
             axes = figure.add_axes((left / width, top / tall, _WIDTH / width, height / tall))

@@ -7,5 +7,6 @@ from paucis.uncertainty.entropy import (
     mutual_information,
     predictive_entropy,
 )
+from paucis.uncertainty.temperature import tempered
 
-__all__ = ["confidence", "entropy", "expected_entropy", "mutual_information", "predictive_entropy"]
+__all__ = ["confidence", "entropy", "expected_entropy", "mutual_information", "predictive_entropy", "tempered"]

@@ -1,0 +1,106 @@
+"""The reliability picture: what was stated against what came true, and what is gained by leaving out the unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paucis.evaluation.reliability import BINS, Bins, Counts
+from paucis.evaluation.reliability_cases import EVERY, Sums
+from paucis.evaluation.tables import ELSEWHERE
+from paucis.files import write
+
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Of M. Okabe and K. Ito, *Color Universal Design*, 2008."""
+
+Curve = tuple[Counts, Counts]
+"""Shares kept and error rates."""
+
+_NAMES = {
+    "entropy": "entropy",
+    "confidence": "1 - confidence",
+    "expected_entropy": "expected entropy",
+    "mutual_information": "mutual information",
+}
+
+
+def draw_reliability(path: Path, pooled: Mapping[str, Sums], curves: Sequence[Curve], region: str) -> None:
+    """Writes a PNG: reliability of the winning class, of each class, and the risk-coverage curves.
+
+    Args:
+        path: of the PNG.
+        pooled: voxels of all cases, by region.
+        curves: risk-coverage curves of single cases, drawn thin beside the pooled one of the first map.
+        region: shown in full; the others appear in the first panel as lines.
+
+    Raises:
+        PaucisError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    here = pooled[region]
+    classes = [name for name in here.bins if name != EVERY]
+    columns = 2 + bool(classes)
+    figure = Figure(figsize=(4.0 * columns, 4.3), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(2, columns, height_ratios=(3.2, 1), sharex="col", squeeze=False)
+    _reliability(grid[:, 0], {name: sums.bins[EVERY] for name, sums in pooled.items()}, "winning class, by region")
+    if classes:
+        _reliability(grid[:, 1], {name: here.bins[name] for name in classes}, f"each class against the rest, {region}")
+    for axes in grid[:, -1]:
+        axes.remove()
+    _risk(figure.add_subplot(grid[0, -1].get_gridspec()[:, -1]), here, curves, region)
+    write(path, lambda file: figure.savefig(file, dpi=120, format="png"), ELSEWHERE)
+
+
+def _reliability(grid: Any, several: Mapping[str, Bins], title: str) -> None:
+    above, below = grid
+    above.plot((0, 1), (0, 1), color="0.6", linewidth=0.8, linestyle="--")
+    edges = np.linspace(0, 1, BINS + 1)
+    for color, (name, bins) in zip(_COLORS * 4, several.items(), strict=False):
+        some = bins.count > 0
+        if not some.any():
+            continue
+        stated, true = bins.stated[some] / bins.count[some], bins.true[some] / bins.count[some]
+        above.plot(stated, true, color=color, marker="o", markersize=3, linewidth=1.2, label=f"{name}: {bins.ece:.3f}")
+        share = np.where(some, bins.count / bins.count.sum(), np.nan)
+        below.stairs(np.nan_to_num(share), edges, color=color, linewidth=1.0)
+    above.set_title(f"Reliability, {title}", fontsize=9)
+    above.set_ylabel("share that is true", fontsize=8)
+    above.set_ylim(-0.02, 1.02)
+    above.legend(fontsize=7, frameon=False, title="ECE, voxels of all cases", title_fontsize=7, loc="upper left")
+    below.set_yscale("log")
+    below.set_ylim(1e-5, 1.5)
+    below.set_xlim(-0.02, 1.02)
+    below.set_ylabel("share of voxels", fontsize=8)
+    below.set_xlabel("stated probability", fontsize=8)
+    for axes in grid:
+        _plain(axes)
+
+
+def _risk(axes: Any, pooled: Sums, curves: Sequence[Curve], region: str) -> None:
+    for color, (name, ranks) in zip(_COLORS * 2, pooled.errors.items(), strict=False):
+        if ranks.count.sum():
+            label = f"{_NAMES.get(name, name)}: {ranks.aurc:.4f}"
+            axes.plot(*ranks.risk_coverage(), color=color, linewidth=1.6, zorder=3, label=label)
+    first = next(iter(pooled.errors), "")
+    for number, curve in enumerate(curves):
+        note = None if number else f"single cases, {_NAMES.get(first, first)}"
+        axes.plot(*curve, color="0.75", linewidth=0.6, zorder=1, label=note)
+    axes.set_title(f"Risk and coverage, {region}", fontsize=9)
+    axes.set_xlabel("share of voxels kept, the least uncertain first", fontsize=8)
+    axes.set_ylabel("error rate among them", fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, frameon=False, title="area under the curve", title_fontsize=7, loc="upper left")
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    axes.tick_params(labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
