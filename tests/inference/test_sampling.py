@@ -76,10 +76,10 @@ def test_maps_of_uncertainty_are_those_of_the_samples() -> None:
         return -(q * q.log()).sum(dim) / np.log(3)
 
     whole, each = entropy(p.mean(0), 0), entropy(p, 1).mean(0)
-    np.testing.assert_allclose(maps["sampled_entropy"], whole, atol=1e-5)
+    np.testing.assert_allclose(maps["entropy"], whole, atol=1e-5)
     np.testing.assert_allclose(maps["expected_entropy"], each, atol=1e-5)
-    np.testing.assert_allclose(maps["sampled_information"], whole - each, atol=1e-5)
-    assert float(maps["sampled_information"].max()) > 0.01
+    np.testing.assert_allclose(maps["mutual_information"], whole - each, atol=1e-5)
+    assert float(maps["mutual_information"].max()) > 0.01
 
 
 def test_the_spread_of_a_structure_is_that_of_its_volumes_in_ml() -> None:

@@ -214,7 +214,8 @@ def test_h5_scans_give_h5_masks(tmp_path, runs):
     out = tmp_path / "out"
     predict(runs("r", plan_of()), tmp_path / "scans", out=out)
     assert np.array_equal(read_label(out / "v.h5").array[0], image > 0)
-    assert list(table(out)[0]) == ["case", "class", "volume_pixels", "mean_confidence", "mean_entropy"]
+    volumes = ["volume_pixels", "volume_pixels_low", "volume_pixels_high"]
+    assert list(table(out)[0]) == ["case", "class", *volumes, "score", "mean_confidence", "mean_entropy"]
 
 
 def test_an_ensemble_writes_its_mutual_information(tmp_path, runs):

@@ -92,7 +92,7 @@ def test_each_sample_is_a_mask_and_the_spread_of_volumes_stands_in_the_table(run
     assert float(row["sampled_volume_ml_smallest"]) == pytest.approx(min(volumes), rel=1e-4)
     assert float(row["sampled_volume_ml_largest"]) == pytest.approx(max(volumes), rel=1e-4)
     assert {file.name for file in (out / "maps").iterdir()} >= {
-        f"a_{name}.nii.gz" for name in ("sampled_entropy", "expected_entropy", "sampled_information")
+        f"a_{name}.nii.gz" for name in ("entropy", "expected_entropy", "mutual_information")
     }
     assert list(find_predictions(out).files) == ["a"]  # samples are no predictions of further cases
     assert not (out / ".partial").exists()

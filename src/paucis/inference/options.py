@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from paucis.errors import PaucisError
 from paucis.options import option
 
-MAPS = ("entropy", "confidence", "mutual_information", "own", "members", "probabilities", "blocks")
+MAPS = (
+    "entropy",
+    "confidence",
+    "expected_entropy",
+    "mutual_information",
+    "own",
+    "members",
+    "probabilities",
+    "blocks",
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +38,41 @@ class PredictOptions:
         "masks that could each be true, of a method that draws samples (aua), with maps and spread of volumes",
         minimum=0,
     )
+    dropout: int = option(
+        0, "passes with the network's dropout acting, averaged (Monte-Carlo dropout); 0 is one without", minimum=0
+    )
+    temperature: str = option(
+        "1",
+        "softness of the probabilities: a number, above 1 is less sure; saved: what `paucis calibrate` left in the run",
+    )
     maps: tuple[str, ...] = option(
-        ("entropy", "confidence", "mutual_information", "own"),
-        "what to write beside the mask: entropy, confidence, mutual_information (of several runs or views), own (the "
-        "method's further maps), members (a mask of each named answer of a method), probabilities (one map a class), "
-        "blocks (the uncertainty map of every UAFS block)",
+        ("entropy", "confidence", "expected_entropy", "mutual_information", "own"),
+        "what to write beside the mask: entropy, confidence; expected_entropy and mutual_information, which add up to "
+        "entropy (of several runs, views, dropout passes or samples); own (the method's further maps), members (a mask "
+        "of each named answer of a method), probabilities (one map a class), blocks (the uncertainty map of every UAFS "
+        "block)",
         choices=MAPS,
     )
+
+    @property
+    def softness(self) -> float:
+        """The temperature as a number.
+
+        Raises:
+            PaucisError: it is none above 0.
+        """
+        try:
+            value = float(self.temperature)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise PaucisError(f"predict.temperature={self.temperature}: must be a number above 0, or saved")
+        return value
+
+    @property
+    def splits(self) -> bool:
+        """Whether a map is wanted that tells agreement from disagreement."""
+        return "expected_entropy" in self.maps or "mutual_information" in self.maps
 
     def strides(self, patch: tuple[int, int, int], ndim: int) -> tuple[int, int, int] | None:
         """The fixed stride along (Z, Y, X), or None when ``overlap`` holds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ from paucis.inference.views import DISAGREEMENT
 from paucis.inference.windows import MEMBER, check_channels, method_slabs
 from paucis.methods.base import Method
 from paucis.uncertainty.entropy import entropy, mutual_information
+from paucis.uncertainty.temperature import tempered
 
 Array = NDArray[Any]
 Allocate = Callable[[str, tuple[int, ...], Any], Array]
@@ -53,14 +54,14 @@ class CasePrediction:
 
     Attributes:
         mask: (Z, Y, X) class indices.
-        maps: by name, (Z, Y, X) or (k, Z, Y, X) float32 (probabilities float16); entropy and mutual information
-            are shares of ln K, in [0, 1].
+        maps: by name, (Z, Y, X) or (k, Z, Y, X) float32 (probabilities float16); ``entropy``, and of several draws
+            ``expected_entropy`` and ``mutual_information``, are shares of ln K, in [0, 1].
         members: mask of each named answer, ``NAME`` or with several runs ``RUN-NAME`` (RUN counts from 1).
         scores: one row per class.
         unit: of the volumes in ``scores`` and ``spread``, ``mL`` or ``pixels``.
         geometry: of the scan.
         samples: (S, Z, Y, X) class indices of each sample; None where none were asked for.
-        spread: of each class's volume over the samples; empty without.
+        spread: of each class's volume over the samples, or over the runs of an ensemble; empty without.
     """
 
     mask: Array
@@ -99,8 +100,10 @@ def predict_case(
 ) -> CasePrediction:
     """Predicts one scan; memory holds the image, the mask, the maps asked for and a slab per member.
 
-    The probabilities are the mean over members. Mutual information is that between members plus the mean of that
-    between the views of each member, which by the chain rule is that between all views of all members.
+    The probabilities are the mean over members, softened by ``predict.temperature``. Mutual information is that between
+    members plus the mean of that between the draws (views, passes with dropout) of each member, which by the chain rule
+    is that between all draws of all members; what remains of the entropy is expected entropy. With
+    ``predict.samples`` the draws are the method's own samples, and entropy is that of their mean.
 
     Args:
         members: runs; several are an ensemble, whose plans may differ in spacing and patch.
@@ -113,17 +116,44 @@ def predict_case(
     """
     options = options or PredictOptions()
     check_ensemble(members)
-    check_samples(members, options.samples)
+    check_samples(members, options.samples, options.dropout)
+    trace, slabs = _slabs(members, volume, options)
+    result = _Result(members[0].task.classes, trace, volume.geometry, options, allocate or _in_memory, len(members))
+    for parts in slabs:
+        result.add(parts[0], [part.maps for part in parts])
+    return result.finish()
+
+
+def probability_slabs(
+    members: Sequence[Member], volume: Volume, options: PredictOptions
+) -> tuple[Trace, Iterator[tuple[Slab, Tensor]]]:
+    """The probabilities of a scan, mean over members, before any temperature, range by range of its oriented grid.
+
+    Returns:
+        How the oriented grid lies, and pairs of a slab (for its place) and probabilities (K, z, Y, X).
+
+    Raises:
+        PaucisError: as ``predict_case``.
+    """
+    check_ensemble(members)
+    trace, slabs = _slabs(members, volume, replace(options, samples=0, maps=()))
+    return trace, ((parts[0], _mean([part.maps["probabilities"] for part in parts])) for parts in slabs)
+
+
+def _slabs(
+    members: Sequence[Member], volume: Volume, options: PredictOptions
+) -> tuple[Trace, Iterator[tuple[Slab, ...]]]:
+    """One slab of every member at a time, on the scan's oriented grid."""
     for member in members:
         check_channels(volume.array, member.task)
     prepared = _prepared(members, volume)
     _check_orientation([trace for _, trace in prepared])
     streams = [_stream(member, image, trace, options) for member, (image, trace) in zip(members, prepared, strict=True)]
-    trace = prepared[0][1]
-    result = _Result(members[0].task.classes, trace, volume.geometry, options, allocate or _in_memory)
-    for parts in zip(*streams, strict=True):
-        result.add(parts[0], [part.maps for part in parts])
-    return result.finish()
+    return prepared[0][1], zip(*streams, strict=True)
+
+
+def _mean(probabilities: Sequence[Tensor]) -> Tensor:
+    return probabilities[0] if len(probabilities) == 1 else torch.stack(list(probabilities)).mean(0)
 
 
 def _prepared(members: Sequence[Member], volume: Volume) -> list[tuple[Array, Trace]]:
@@ -166,32 +196,33 @@ class _Result:
     geometry: Geometry
     options: PredictOptions
     allocate: Allocate
+    members: int = 1
     maps: dict[str, Array] = field(default_factory=dict)
     masks: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scores = CaseScores(self.classes, self.geometry)
-        self.volumes = SampledVolumes(self.options.samples, self.classes, self.geometry)
+        self.draws = self.options.samples or (self.members if self.members > 1 else 0)
+        self.volumes = SampledVolumes(self.draws, self.classes, self.geometry)
 
     def add(self, where: Slab, parts: list[Maps]) -> None:
         """Reduces one slab of every member."""
         probabilities = [part["probabilities"] for part in parts]
-        mean = probabilities[0] if len(parts) == 1 else torch.stack(probabilities).mean(0)
+        mean = tempered(_mean(probabilities), self.options.softness)
         confidence, mask = mean.max(0)
-        spread = entropy(mean[None], normalized=True)[0].clamp(0, 1)
-        self.scores.add(mask, confidence, spread)
+        if SAMPLES in parts[0]:
+            drawn = parts[0][SAMPLES].reshape(self.options.samples, self.classes, *mean.shape[1:])
+            computed = self._of_samples(where, drawn)
+        else:
+            computed = self._of_probabilities(mean, parts, probabilities)
+        computed["confidence"] = confidence
+        self.scores.add(mask, mean, computed["entropy"])
         self._put(self.masks, "", where, mask, np.uint8)
-        computed = {"entropy": spread, "confidence": confidence}
-        if "mutual_information" in self.options.maps and (len(parts) > 1 or DISAGREEMENT in parts[0]):
-            computed["mutual_information"] = self._information(parts, probabilities)
         for name, values in computed.items():
             if name in self.options.maps:
                 self._put(self.maps, name, where, values, np.float32)
         if "probabilities" in self.options.maps:
             self._put(self.maps, "probabilities", where, mean, np.float16)
-        if SAMPLES in parts[0]:
-            drawn = parts[0][SAMPLES]
-            self._sampled(where, drawn.reshape(self.options.samples, self.classes, *drawn.shape[1:]))
         self._own(where, parts)
 
     def finish(self) -> CasePrediction:
@@ -199,23 +230,35 @@ class _Result:
         masks = {name: unorient(mask, self.trace) for name, mask in self.masks.items()}
         maps = {name: unorient(values, self.trace) for name, values in self.maps.items()}
         samples = masks.pop(SAMPLES, None)
-        spread = [] if samples is None else self.volumes.table()
+        spread = self.volumes.table() if self.draws else []
         unit = self.scores.unit
         return CasePrediction(masks.pop(""), maps, masks, self.scores.table(), unit, self.geometry, samples, spread)
 
-    def _information(self, parts: list[Maps], probabilities: list[Tensor]) -> Tensor:
+    def _of_probabilities(self, mean: Tensor, parts: list[Maps], probabilities: list[Tensor]) -> dict[str, Tensor]:
+        """The entropy of the mean and, of several draws, what of it stems from each alone and from their disagreement.
+
+        The two add up to the entropy. A temperature changes the entropy and leaves the share of each.
+        """
+        if len(parts) > 1:
+            self.volumes.add(torch.stack([each.argmax(0) for each in probabilities]))
+        spread = entropy(mean[None], normalized=True)[0].clamp(0, 1)
+        if not self.options.splits or not (len(parts) > 1 or DISAGREEMENT in parts[0]):
+            return {"entropy": spread}
         between = mutual_information(torch.stack(probabilities)[:, None], normalized=True)[0]
         views = [part[DISAGREEMENT][0] for part in parts if DISAGREEMENT in part]
-        return between + sum(views, torch.zeros_like(between)) / len(parts)
+        information = between + sum(views, torch.zeros_like(between)) / len(parts)
+        if self.options.softness != 1:
+            information = information * spread / entropy(_mean(probabilities)[None], normalized=True)[0].clamp(min=1e-9)
+        information = torch.minimum(information, spread)
+        return {"entropy": spread, "expected_entropy": spread - information, "mutual_information": information}
 
-    def _sampled(self, where: Slab, samples: Tensor) -> None:
-        """The masks of the samples, their volumes, and, with the method's own maps, what they say of uncertainty."""
+    def _of_samples(self, where: Slab, samples: Tensor) -> dict[str, Tensor]:
+        """What a method's samples say of uncertainty; their masks and volumes are kept."""
         masks = samples.argmax(1)
         self.volumes.add(masks)
         self._put(self.masks, SAMPLES, where, masks, np.uint8)
-        if "own" in self.options.maps:
-            for name, values in uncertainty(samples).items():
-                self._put(self.maps, name, where, values, np.float32)
+        softened = tempered(samples, self.options.softness, dim=1)
+        return {name: values.clamp(0, 1) for name, values in uncertainty(softened).items()}
 
     def _own(self, where: Slab, parts: list[Maps]) -> None:
         """The method's further maps, averaged over the members that have them, and masks of its named answers."""

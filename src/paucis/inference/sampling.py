@@ -41,10 +41,12 @@ class Spread(NamedTuple):
     largest: float
 
 
-def check_samples(members: Sequence[Samples], number: int) -> None:
-    """Raises PaucisError when samples are asked of several runs, or of a method that draws none."""
+def check_samples(members: Sequence[Samples], number: int, dropout: int = 0) -> None:
+    """Raises PaucisError when samples are asked of several runs, with dropout, or of a method that draws none."""
     if number == 0:
         return
+    if dropout:
+        raise PaucisError("predict.samples and predict.dropout are two ways to draw: take one of them")
     if len(members) > 1:
         raise PaucisError("predict.samples takes one run: samples of different runs have nothing that pairs them")
     method = members[0].method
@@ -72,14 +74,14 @@ def draw(method: Method, windows: Tensor, number: int) -> Tensor:
 def uncertainty(samples: Tensor) -> dict[str, Tensor]:
     """Maps (Z, Y, X) of samples (S, K, Z, Y, X), as shares of ln K.
 
-    ``sampled_entropy``: of the mean, all the uncertainty there is; ``expected_entropy``: mean of the samples' own;
-    ``sampled_information``: their difference, how much the samples disagree.
+    ``entropy``: of the mean, all the uncertainty there is; ``expected_entropy``: mean of the samples' own;
+    ``mutual_information``: their difference, how much the samples disagree.
     """
     each = samples.unsqueeze(1)
     return {
-        "sampled_entropy": predictive_entropy(each, normalized=True)[0],
+        "entropy": predictive_entropy(each, normalized=True)[0],
         "expected_entropy": expected_entropy(each, normalized=True)[0],
-        "sampled_information": mutual_information(each, normalized=True)[0],
+        "mutual_information": mutual_information(each, normalized=True)[0],
     }
 
 

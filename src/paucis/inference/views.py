@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, combinations
 
+import torch
 from torch import Tensor
 
 from paucis.inference.sliding import Maps, WindowPredict
@@ -26,7 +27,8 @@ def with_flips(predict: WindowPredict, axes: Sequence[int], *, disagreement: boo
         predict: windows (N, C, *spatial) to maps (N, k, *spatial); ``probabilities`` is among them.
         axes: spatial axes along which a mirrored image is still a possible one.
         disagreement: adds the map ``view_information`` (N, 1, *spatial): mutual information between views, the
-            entropy of their mean minus the mean of their entropies, as a share of ln K.
+            entropy of their mean minus the mean of their entropies, as a share of ln K. What ``predict`` has of it
+            already, within a view, is added, which by the chain rule is that between all draws of all views.
 
     Returns:
         A function like ``predict``.
@@ -47,7 +49,8 @@ def with_flips(predict: WindowPredict, axes: Sequence[int], *, disagreement: boo
         means = {name: values / len(views) for name, values in sums.items()}
         if expected is not None:
             between = entropy(means["probabilities"], normalized=True) - expected / len(views)
-            means[DISAGREEMENT] = between.clamp(min=0).unsqueeze(1)
+            within = means.get(DISAGREEMENT, torch.zeros(()))
+            means[DISAGREEMENT] = between.clamp(min=0).unsqueeze(1) + within.to(between.device)
         return means
 
     return averaged

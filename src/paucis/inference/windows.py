@@ -13,6 +13,7 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.errors import PaucisError
+from paucis.inference.dropout import with_dropout
 from paucis.inference.options import PredictOptions
 from paucis.inference.sampling import SAMPLES, draw
 from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs, triple
@@ -32,14 +33,14 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 def window_predict(
     method: Method, task: Task, options: PredictOptions, autocast: Autocast = nullcontext
 ) -> WindowPredict:
-    """What ``slabs`` calls: windows (N, C, *patch) through a method, mirrored if asked.
+    """What ``slabs`` calls: windows (N, C, *patch) through a method, with dropout and mirrored if asked.
 
     Gradients are off; the method's mode is left as it is.
 
     Args:
         method: in eval mode, on its device.
         task: of the method.
-        options: flips, and which maps are wanted.
+        options: flips, passes with dropout, and which maps are wanted.
         autocast: makes the context that chooses the arithmetic.
     """
 
@@ -54,9 +55,12 @@ def window_predict(
             maps |= {f"{MEMBER}{name}": values.float() for name, values in prediction.members.items()}
         return maps | shown | drawn
 
+    predict: WindowPredict = ask
+    if options.dropout:
+        predict = with_dropout(predict, method, options.dropout, disagreement=options.splits)
     if options.flips and task.flips:
-        return with_flips(ask, task.flips, disagreement="mutual_information" in options.maps)
-    return ask
+        predict = with_flips(predict, task.flips, disagreement=options.splits)
+    return predict
 
 
 def _predicted(method: Method, windows: Tensor, options: PredictOptions) -> tuple[Prediction, Maps]:

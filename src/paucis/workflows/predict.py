@@ -16,11 +16,13 @@ from paucis.data.layouts import scans as find_scans
 from paucis.data.segment_codes import Codes, read_codes
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
+from paucis.inference.dropout import check_dropout
 from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import check_ensemble, predict_case
 from paucis.inference.sampling import check_samples
 from paucis.options import build
 from paucis.workflows.prediction_folder import Predictions, PredictionWriter
+from paucis.workflows.temperature import resolved
 
 Progress = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
@@ -76,7 +78,9 @@ def predict(
     chosen = _options(options, save_probabilities)
     members = [open_run(folder, device, weights) for folder in (run, *also)]
     check_ensemble(members)
-    check_samples(members, chosen.samples)
+    check_samples(members, chosen.samples, chosen.dropout)
+    check_dropout([member.method for member in members], chosen.dropout)
+    chosen = resolved(chosen, members)
     for member in members:
         chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
     if role:

@@ -162,7 +162,8 @@ class PredictionWriter:
         column = "volume_ml" if prediction.unit == "mL" else "volume_pixels"
         self.units.add(column)
         for score in prediction.scores[1:]:
-            figures = {column: score.volume, "mean_confidence": score.confidence, "mean_entropy": score.entropy}
+            figures = {column: score.volume, f"{column}_low": score.low, f"{column}_high": score.high}
+            figures |= {"score": score.score, "mean_confidence": score.confidence, "mean_entropy": score.entropy}
             if prediction.spread:
                 spread = prediction.spread[score.label]
                 figures |= {f"sampled_{column}_{name}": value for name, value in spread._asdict().items()}
@@ -180,7 +181,8 @@ class PredictionWriter:
         )
 
     def _tables(self) -> None:
-        columns = ["case", "class", *sorted(self.units), "mean_confidence", "mean_entropy", *self.sampled]
+        volumes = [f"{unit}{end}" for unit in sorted(self.units) for end in ("", "_low", "_high")]
+        columns = ["case", "class", *volumes, "score", "mean_confidence", "mean_entropy", *self.sampled]
 
         def save(path: Path) -> None:
             with path.open("w", newline="") as file:
