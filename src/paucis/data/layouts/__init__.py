@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paucis.data import dicom, formats
+from paucis.data import dicom, formats, h5files
 from paucis.data.case import Case, Dataset
 from paucis.data.layouts import decathlon, dicom_series, folders, h5, manifest, nnunet
 from paucis.data.layouts.classes import discover_values, name_classes, values_of, with_classes
@@ -117,9 +117,9 @@ def scans(path: Path, channels: int | None = None, series: str | None = None) ->
             raise PaucisError(f"{path} is of an unknown format: paucis reads {', '.join(sorted(formats.SUFFIXES))}")
         return to_cases({formats.stem(path): (path,)})
     places = [place for name in ("imagesTr", "imagesTs", "images") if (place := path / name).is_dir()]
-    if not places and h5.fits(path):
-        return [case.unlabeled() for case in h5.read(path).cases]
     files = [file for place in places or [path] for file in list_scans(place)]
+    if not places and h5.fits(path) and all(formats.suffix(file) in h5files.SUFFIXES for file in files):
+        return [case.unlabeled() for case in h5.read(path).cases]
     if files:
         return to_cases(channel_groups(files, channels))
     raise PaucisError(f"{path} holds no scans: paucis reads {', '.join(sorted(formats.SUFFIXES))}")
