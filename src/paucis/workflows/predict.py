@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 SHOWN = 3  # failed scans named in the last message; the manifest names all
 
 
-ROLES = ("val", "test", "labeled", "unlabeled")
 FORMS = ("own", "dicom-seg")
+ROLES = ("val", "test", "labeled", "unlabeled")
 
 
 def predict(
@@ -44,9 +44,9 @@ def predict(
     device: str = "auto",
     weights: str | None = None,
     role: str | None = None,
-    save_probabilities: bool = False,
     series: str | None = None,
     form: str = "own",
+    save_probabilities: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts a scan or a folder of scans.
@@ -66,9 +66,9 @@ def predict(
         weights: ``best`` or ``last``; None takes the best where validation chose one.
         role: ``val``, ``test``, ``labeled`` or ``unlabeled``: of the dataset ``scans``, only the cases that the (first)
             run's split gives this role.
-        save_probabilities: also writes one map of probabilities per class.
         series: of DICOM scans, the series to predict (``paucis.data.dicom_files.choose``); None takes all.
         form: ``own``, each scan's own format (NIfTI for DICOM scans); or ``dicom-seg``, masks as DICOM segmentations.
+        save_probabilities: also writes one map of probabilities per class.
         progress: told before the first case and after each.
 
     Raises:
@@ -88,10 +88,10 @@ def predict(
     else:
         cases = find_scans(Path(scans), members[0].task.channels, series)
     _check_out(cases, Path(out))
+    _check_form(cases, form)
     tell = progress or (lambda done, total: None)
     runs = [str(folder) for folder in (run, *also)]
     writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form))
-    _check_form(cases, form)
     try:
         tell(0, len(cases))
         for number, case in enumerate(cases, 1):
@@ -152,8 +152,6 @@ def _check_out(cases: Sequence[Case], out: Path) -> None:
             raise PaucisError(f"{out}: holds the scans, which predictions must not overwrite: choose another --out")
 
 
-def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter) -> None:
-    """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
 def _files(image: Path) -> list[Path]:
     try:
         return files_of(image)
@@ -161,6 +159,8 @@ def _files(image: Path) -> list[Path]:
         return [image]
 
 
+def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter) -> None:
+    """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
     try:
         volume = read_image(case.images)
         prediction = predict_case(members, volume, options, allocate=writer.allocate)
