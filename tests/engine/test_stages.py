@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import paucis
-from paucis.engine.runs import open_run
+from paucis.engine.runs import RunFolder, make_stage, open_run, stages
 from paucis.errors import PaucisError
 from paucis.workflows.train import train
 
@@ -80,6 +80,23 @@ def test_init_starts_from_the_network_of_another_run(staged: Path, phantoms: Pat
     before = load_file(staged / "stages" / "second" / "best.network.safetensors")
     after = load_file(tmp_path / "next" / "stages" / "train" / "last.network.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_init_leaves_a_stage_alone_that_continues_an_earlier_one(
+    staged: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    still = {**QUICK, "train.steps": 4, "train.unlabeled_batch_size": 2, "optimizer.rate": 0.01}
+    train(phantoms, out=tmp_path / "bcp", method="bcp", labels=3, init=staged, options=still)
+    folder = RunFolder(tmp_path / "bcp")
+    config, task = folder.config(), folder.plan().task()
+    first, second = stages(config)
+    pretrained, _ = make_stage(first, config, task, {})
+    with torch.no_grad():
+        for parameter in pretrained.parameters():
+            parameter += 1.0
+    continued, _ = make_stage(second, config, task, {first.name: pretrained})
+    given = dict(pretrained.networks()[0].named_parameters())
+    assert all(torch.equal(value, given[name]) for name, value in continued.networks()[0].named_parameters())
 
 
 def test_init_from_a_folder_that_is_no_run_is_refused(phantoms: Path, tmp_path: Path) -> None:

@@ -195,8 +195,8 @@ def make_stage(
 ) -> tuple[Method, tuple[Plugin, ...]]:
     """A stage's method with its plug-ins attached, seeded by the run's seed and the stage's name.
 
-    With ``initial``, every network of the method starts from ``--init`` where that is given. A stage without gradient
-    looks at networks of earlier stages, which have both: it gets neither.
+    With ``initial``, every network of the method starts from ``--init`` where that is given, unless the stage continues
+    an earlier one. A stage without gradient looks at networks of earlier stages, which have both: it gets neither.
     """
     torch.manual_seed(derive(config.seed, "init", stage.name))
     method = stage.make(builder(config, task, initial=initial), task, earlier)
@@ -208,7 +208,7 @@ def make_stage(
         plugin = kind(task, kind.Options(**_tuples(given)))
         plugin.attach(method)
         carried.append(plugin)
-    if initial and config.init is not None:  # after the plug-ins, whose blocks may have weights there too
+    if initial and config.init is not None and not stage.continues:  # after the plug-ins, whose blocks may have weights there too
         for network in method.networks():
             load_weights(network, network_weights(config.init))
     return method, tuple(carried)

@@ -136,6 +136,7 @@ class Stage:
         gradient: False for a stage that only estimates (one pass of ``step`` under no_grad, no optimizer).
         before: inference to run first: ``pseudo-labels`` writes them from the stage before.
         optimizer: optimizer settings that differ from the run's, by name.
+        continues: True for a stage whose networks are those of an earlier one, trained on: ``--init`` leaves them alone.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Stage:
     gradient: bool = True
     before: str | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
+    continues: bool = False
 
 
 class Method(nn.Module):

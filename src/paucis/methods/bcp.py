@@ -79,6 +79,7 @@ class Bcp(StudentTeacher):
                 "train",
                 lambda build, task, earlier: cls(build, task, options, _continued(build(), earlier["pretrain"])),
                 1.0 - options.pretraining,
+                continues=True,
             ),
         )
 
