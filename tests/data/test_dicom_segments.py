@@ -316,6 +316,15 @@ def test_real_fractional_segmentations_are_read(real_data: Path) -> None:
 
 
 @pytest.mark.realdata
+def test_a_mask_of_a_real_picture_is_written_and_read_back(real_data: Path, tmp_path: Path) -> None:
+    picture = real_data / "dicom" / "highdicom_test_files" / "dx_image.dcm"
+    mask = np.zeros((1, 169, 211), int)
+    mask[0, 20:60, 30:80] = 1
+    formats.write_segmentation(tmp_path / "seg.dcm", mask, picture, ("background", "Lung"), {})
+    assert np.array_equal(formats.read_label(tmp_path / "seg.dcm", on(picture)).array[0], mask)
+
+
+@pytest.mark.realdata
 def test_a_mask_of_a_real_series_is_written_and_read_back(real_data: Path, tmp_path: Path) -> None:
     study = real_data / "dicom" / "mr_hippocrop" / "Study1"
     mask = np.zeros((32, 51, 35), int)
