@@ -329,10 +329,7 @@ def phantom(
     render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
 
 
-    app.command()(_command)
-
-
-for _command in (judging.compare,):
+for _command in (judging.compare, judging.reliability, judging.calibrate, judging.review):
     app.command()(_command)
 
 
