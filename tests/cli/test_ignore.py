@@ -14,7 +14,7 @@ from paucis.batch import IGNORE
 from paucis.data.cache import Cache
 from paucis.data.facts import gather
 from paucis.data.layouts import ignored, recognize
-from paucis.data.plan import Plan
+from paucis.data.planfile import load_plan
 
 TWO_STEPS = (
     "network.features=4", "train.steps=2", "train.batch_size=2", "train.workers=0", "data.workers=0",
@@ -59,7 +59,7 @@ def test_ignored_voxels_count_nowhere(cli: Callable[..., object], tmp_path: Path
 
     done = cli("train", data, "--out", run, *TWO_STEPS)
     assert done.code == 0, done.err
-    plan = Plan.load(run / "plan.json")
+    plan = load_plan(run / "plan.json")
     assert (plan.values, plan.ignore) == ((0, 1), (3,))
     assert plan.normalization[0].mean == pytest.approx(100, abs=3)  # of annotated slices: the others are brighter
 

@@ -25,7 +25,6 @@ from paucis.data.intensity import Normalization, choose_normalization
 from paucis.data.layouts.description import ignored
 from paucis.data.options import DataOptions
 from paucis.data.patching import plan_batch, plan_flips
-from paucis.data.planfile import read_plan
 from paucis.data.planning import (
     choose_grid,
     choose_ndim,
@@ -127,35 +126,13 @@ class Plan:
         return _digest([PREPARATION, *self._grid(), self.values, self.ignore])
 
     def to_json(self) -> str:
-        """One line per entry, for reading and editing."""
+        """One line per entry, for reading and editing; ``paucis.data.planfile`` reads it back."""
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in asdict(self).items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
-
-    @classmethod
-    def from_json(cls, text: str, source: str = "plan") -> Plan:
-        """Reads what ``to_json`` wrote, or what somebody made of it.
-
-        Args:
-            text: the JSON.
-            source: its file, for messages.
-
-        Raises:
-            PaucisError: not JSON, an entry missing, unknown or of a wrong type, or entries that contradict each other.
-        """
-        return read_plan(cls, text, source)
 
     def save(self, path: Path) -> None:
         """Writes the plan as JSON."""
         write_text(path, self.to_json())
-
-    @classmethod
-    def load(cls, path: Path) -> Plan:
-        """Reads a plan; raises ``PaucisError`` as ``from_json`` does, or where the file cannot be read."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PaucisError(f"plan {path} cannot be read: {error}") from error
-        return cls.from_json(text, str(path))
 
     def _grid(self) -> list[Any]:
         return [self.orientation, self.slice_axis, self.spacing, self.size]

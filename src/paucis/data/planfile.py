@@ -5,40 +5,53 @@ from __future__ import annotations
 import json
 import typing
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from paucis.batch import IGNORE
 from paucis.data.intensity import Normalization
+from paucis.data.plan import Plan
 from paucis.errors import PaucisError
+from paucis.files import read_text
 from paucis.options import build, convert
 from paucis.registry import nearest
 
-if TYPE_CHECKING:
-    from paucis.data.plan import Plan
 
-
-def read_plan(cls: type[Plan], text: str, source: str) -> Plan:
-    """The plan that the JSON ``text`` of the file ``source`` holds.
+def load_plan(path: Path) -> Plan:
+    """Reads a plan file.
 
     Raises:
-        PaucisError: as ``Plan.from_json`` says.
+        PaucisError: it cannot be read, or as ``read_plan``.
+    """
+    return read_plan(read_text(path), str(path))
+
+
+def read_plan(text: str, source: str = "plan") -> Plan:
+    """Reads what ``Plan.to_json`` wrote, or what somebody made of it.
+
+    Args:
+        text: the JSON.
+        source: its file, for messages.
+
+    Raises:
+        PaucisError: not JSON, an entry missing, unknown or of a wrong type, or entries that contradict each other.
     """
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise PaucisError(f"{source} is not JSON: {error}") from error
+        raise PaucisError(f"{source} is not JSON ({error}): mend that line") from error
     if not isinstance(content, dict):
         raise PaucisError(f"{source} holds no plan")
-    plan = cls(**_entries(cls, content, source))
+    plan = Plan(**_entries(content, source))
     for wrong in _contradictions(plan):
         raise PaucisError(f"{source}: {wrong}")
     return plan
 
 
-def _entries(cls: type[Plan], content: dict[str, Any], source: str) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
-    names = [field.name for field in fields(cls)]
-    needed = [field.name for field in fields(cls) if field.default is MISSING]
+def _entries(content: dict[str, Any], source: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(Plan)
+    names = [field.name for field in fields(Plan)]
+    needed = [field.name for field in fields(Plan) if field.default is MISSING]
     for key in content:
         if key not in names:
             raise PaucisError(f"{source}: unknown entry '{key}'{nearest(key, names)}")

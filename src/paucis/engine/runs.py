@@ -15,6 +15,7 @@ import torch
 from paucis import __version__
 from paucis.batch import Task
 from paucis.data.plan import Plan
+from paucis.data.planfile import load_plan
 from paucis.data.split import Split
 from paucis.engine import devices
 from paucis.engine.config import Config, from_dict
@@ -97,7 +98,7 @@ class RunFolder:
 
     def plan(self) -> Plan:
         """The plan."""
-        return Plan.load(self.plan_file)
+        return load_plan(self.plan_file)
 
     def split(self) -> Split:
         """The roles of the cases."""
