@@ -209,7 +209,7 @@ def make_stage(
         plugin = kind(task, kind.Options(**_tuples(given)))
         plugin.attach(method)
         carried.append(plugin)
-    if initial and config.init is not None and not stage.continues:  # after the plug-ins, whose blocks may have weights there too
+    if initial and config.init is not None and not stage.continues:  # plug-ins' blocks may have weights there too
         for network in method.networks():
             load_weights(network, network_weights(config.init))
     return method, tuple(carried)
