@@ -43,4 +43,5 @@ def test_what_does_not_fit_is_refused_in_one_line(values: dict[str, str], said: 
 
 def test_a_configuration_survives_its_file() -> None:
     config = resolve("d", {"train.steps": "7", "data.size": "64,48", "method": "mean_teacher"})
-    assert from_dict(json.loads(json.dumps(config.as_dict()))).as_dict() == json.loads(json.dumps(config.as_dict()))
+    written = json.dumps(config.as_dict())
+    assert json.dumps(from_dict(json.loads(written)).as_dict()) == written
