@@ -107,7 +107,7 @@ def test_a_list_file_names_the_labeled_cases_and_keeps_them_out_of_validation(tm
         ("99", "10 cases"),
         ("0", "no labeled case is left"),
         ("101%", "at most 100%"),
-            ("0%", "above 0%"),
+        ("0%", "above 0%"),
         ("x%", "10%"),
         ("some", "neither a count"),
         ("-3", "neither a count"),

@@ -82,9 +82,7 @@ def test_init_starts_from_the_network_of_another_run(staged: Path, phantoms: Pat
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_init_leaves_a_stage_alone_that_continues_an_earlier_one(
-    staged: Path, phantoms: Path, tmp_path: Path
-) -> None:
+def test_init_leaves_a_stage_alone_that_continues_an_earlier_one(staged: Path, phantoms: Path, tmp_path: Path) -> None:
     still = {**QUICK, "train.steps": 4, "train.unlabeled_batch_size": 2, "optimizer.rate": 0.01}
     train(phantoms, out=tmp_path / "bcp", method="bcp", labels=3, init=staged, options=still)
     folder = RunFolder(tmp_path / "bcp")

@@ -136,7 +136,7 @@ class Stage:
         gradient: False for a stage that only estimates (one pass of ``step`` under no_grad, no optimizer).
         before: inference to run first: ``pseudo-labels`` writes them from the stage before.
         optimizer: optimizer settings that differ from the run's, by name.
-        continues: True for a stage whose networks are those of an earlier one, trained on: ``--init`` leaves them alone.
+        continues: True where the networks are those of an earlier stage, trained on: ``--init`` leaves them alone.
     """
 
     name: str
