@@ -120,7 +120,7 @@ def test_every_finished_run_is_one_row(grid: tuple[Path, Benchmarked]) -> None:
         )
         assert figure(row, "seconds_per_step") > 0
         assert figure(row, "train_seconds") >= figure(row, "seconds_per_step")
-        assert figure(row, "peak_memory_mib") > figure(row, "memory_mib") > 0
+        assert figure(row, "peak_memory_mib") > figure(row, "memory_mib") >= 0
 
 
 def test_what_each_network_answers_alone_is_measured_where_the_suite_asks_for_it(
