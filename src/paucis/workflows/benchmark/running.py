@@ -173,7 +173,7 @@ def benchmark(
         todo = _todo(grid, retry)
         places = slots(jobs, todo[0].job.config.device) if todo else []
         work = _Work(grid, todo, keep, hooks, max(len(places), 1))
-        complete = Pool(places, grid.held).run(work.tasks(), work.ended, deadline)
+        complete = not todo or Pool(places, grid.held).run(work.tasks(), work.ended, deadline)
         written = write_report(grid.out, grid.suite, grid.runs, grid.results.rows)
         return _outcome(grid, not complete, written)
 
