@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import locale
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,9 @@ def dicom(path: Path, pixels: np.ndarray, number: int, place: float) -> None:
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # the writer leaves "C", and later tests would read text as ASCII
 
 
 def pancreas_h5(root: Path) -> None:

@@ -20,7 +20,7 @@ from paucis.engine.files import read_json, write_json
 from paucis.errors import PaucisError
 from paucis.evaluation.comparison import t_interval
 from paucis.workflows.benchmark import pool, worker
-from paucis.workflows.benchmark.estimate import estimate
+from paucis.workflows.benchmark.estimate import Speed, estimate
 from paucis.workflows.benchmark.folder import claimed
 from paucis.workflows.benchmark.grid import expand
 from paucis.workflows.benchmark.ground import Ground
@@ -263,15 +263,24 @@ def test_a_dry_run_lists_what_is_to_be_done_and_measures_it(
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
-def test_an_estimate_grows_with_the_steps(grid: tuple[Path, Benchmarked], phantoms: Path, started: list[str]) -> None:
+def test_an_estimate_is_known_from_the_rows_of_other_seeds(
+    grid: tuple[Path, Benchmarked], phantoms: Path, started: list[str]
+) -> None:
     before = len(started)
-    short, long = (
-        estimate(suite(GRID), phantoms, out=grid[0], only=["supervised"], options={"train.steps": steps})[0]
-        for steps in (100, 1100)
-    )
-    row = next(row for row in rows(grid[0]) if row["name"] == "supervised" and row["seed"] == "1")
-    assert long.seconds - short.seconds == pytest.approx(1000 * figure(row, "seconds_per_step"), rel=0.01)
-    assert len(started) == before  # known from the rows
+    third = suite(GRID.replace("[0, 1]", "[0, 1, 2]"))
+    run = next(run for run in estimate(third, phantoms, out=grid[0], only=["mean_teacher"]) if run.state == "to do")
+    assert run.name.endswith("seed 2")
+    known = [row for row in rows(grid[0]) if row["name"] == "mean_teacher"]
+    assert run.seconds >= 4 * min(figure(row, "seconds_per_step") for row in known)
+    assert run.seconds <= 2 * max(figure(row, "total_seconds") for row in known)
+    assert len(started) == before
+
+
+def test_an_estimate_grows_with_steps_and_cases(phantoms: Path) -> None:
+    text = "methods: [supervised]\nlabels: 2\n"
+    short, long = (prepared(text, phantoms, {"train.steps": steps, "validation.every": 50})[0] for steps in (100, 1100))
+    assert Speed(step=0.5, case=2.0, around=3.0).of(short) == 3 + 50 + (1 + 1) * 2  # one validation before the end
+    assert Speed(step=0.5, case=2.0, around=3.0).of(long) == 3 + 550 + (1 + 21) * 2
 
 
 def prepared(text: str, dataset: Path, options: dict[str, Any] | None = None) -> list[Any]:

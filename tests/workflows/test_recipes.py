@@ -140,5 +140,5 @@ def test_a_recipe_file_is_read_and_a_wrong_one_refused(tmp_path: Path) -> None:
     with pytest.raises(PaucisError, match="must hold"):
         find(str(file))
     file.write_text("stesp: 3\n")
-    with pytest.raises(PaucisError, match="unknown entries: stesp"):
+    with pytest.raises(PaucisError, match="unknown entry 'stesp'"):
         find(str(file))

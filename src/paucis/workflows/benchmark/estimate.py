@@ -77,17 +77,14 @@ def estimate(
     hooks = hooks or Hooks()
     with opened(suite, dataset, out, options, only, hooks) as grid:
         states = {run.key: _state(grid, run, retry) for run in grid.runs}
-        todo = [run for run in grid.runs if states[run.key] in ("to do", "begun")]
+        chosen = [run for run in grid.runs if run.job.entry.name in grid.only]
+        todo = [run for run in chosen if states[run.key] in ("to do", "begun")]
         speeds, remarks = _known(grid.results, grid.runs), dict[str, str]()
         unknown = {kind(run): run for run in reversed(todo) if kind(run) not in speeds}
         if unknown:
             found, remarks = _measure(grid, list(reversed(unknown.values())), hooks)
             speeds |= found
-        return [
-            _planned(grid, run, states[run.key], speeds, remarks)
-            for run in grid.runs
-            if run.job.entry.name in grid.only
-        ]
+        return [_planned(grid, run, states[run.key], speeds, remarks) for run in chosen]
 
 
 def kind(run: Prepared) -> str:
