@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paucis.losses.directions import unit
 from paucis.losses.precision import full, no_autocast
-
-_SHORTEST = 1e-6
 
 
 def patch_affinity(ratios: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ def patch_dragsaw(features: Tensor, affinity: Tensor, temperature: float = 1.0, 
         the mean over pairs instead of their sum, so that its weight does not depend on N and the batch.
     """
     with no_autocast(features):
-        vectors, weight = _unit(full(features)), full(affinity.detach())
+        vectors, weight = unit(full(features)), full(affinity.detach())
         similarity = vectors @ vectors.transpose(1, 2) / temperature
         repulsion = similarity * (1 - weight)
         if valid is None:
@@ -60,9 +59,3 @@ def patch_dragsaw(features: Tensor, affinity: Tensor, temperature: float = 1.0, 
         repulsion = repulsion.masked_fill(~valid.any(1)[:, None, None], 0.0)  # a sum over nothing has no gradient
         terms = repulsion.logsumexp(2, keepdim=True) - similarity * weight
         return torch.where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    length = vectors.norm(dim=-1, keepdim=True)
-    directed = length > _SHORTEST
-    return torch.where(directed, vectors / torch.where(directed, length, 1.0), 0.0)
