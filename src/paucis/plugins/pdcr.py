@@ -92,16 +92,14 @@ class PDCR(Plugin):
     def loss(self, aligned: Aligned, clock: Clock) -> dict[str, Tensor]:
         """The weighted mean of the layers' losses (Algorithm 1)."""
         maps = [aligned.features.encoder[int(layer.partition(".")[2])] for layer in self.fields]
-        value = dragsaw_of_maps(
-            maps,
-            list(self.fields.values()),
-            aligned.labels,
-            self.task.classes,
-            self.counts,
-            self.temperature,
-            self.options.affinity,
+        return {"dragsaw": self.weighted(maps, aligned.labels)}
+
+    def weighted(self, maps: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """The same from the layers' maps, in the order of ``fields``, and labels (B, *spatial)."""
+        fields, options = list(self.fields.values()), self.options
+        return self.weight * dragsaw_of_maps(
+            maps, fields, labels, self.task.classes, self.counts, self.temperature, options.affinity
         )
-        return {"dragsaw": self.weight * value}
 
 
 def encoder_fields(network: Network, layers: Sequence[str], patch: Sequence[int]) -> dict[str, Field]:
@@ -110,14 +108,24 @@ def encoder_fields(network: Network, layers: Sequence[str], patch: Sequence[int]
     Raises:
         PaucisError: a layer is no encoder site of the network, or its fields cover the whole patch.
     """
-    encoder = [site for site in network.sites if site.startswith("encoder.")]
+    known_layers(layers, [site for site in network.sites if site.startswith("encoder.")], network.name)
+    fields = receptive_fields(network, layers, patch)
+    narrow_fields(fields, patch)
+    return fields
+
+
+def known_layers(layers: Sequence[str], encoder: Sequence[str], network: str) -> None:
+    """Raises a PaucisError where a layer is none of the sites of the network's encoder."""
     for layer in layers:
         if layer not in encoder:
             raise PaucisError(
-                f"plug.pdcr.layers: '{layer}' is no encoder site of network '{network.name}' (there are: "
+                f"plug.pdcr.layers: '{layer}' is no encoder site of network '{network}' (there are: "
                 f"{', '.join(encoder)})"
             )
-    fields = receptive_fields(network, layers, patch)
+
+
+def narrow_fields(fields: dict[str, Field], patch: Sequence[int]) -> None:
+    """Raises a PaucisError where the fields of a layer cover the whole patch."""
     wide = [layer for layer, field in fields.items() if covers(field, patch)]
     if wide:
         size = "x".join(map(str, fields[wide[0]].size))
@@ -125,7 +133,6 @@ def encoder_fields(network: Network, layers: Sequence[str], patch: Sequence[int]
             f"plug.pdcr.layers: the receptive field of '{wide[0]}', {size} voxels, covers the whole patch of "
             f"{'x'.join(map(str, patch))}, so that all its vectors see the same: choose finer layers or a larger patch"
         )
-    return fields
 
 
 def covers(field: Field, patch: Sequence[int]) -> bool:

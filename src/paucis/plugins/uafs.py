@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from paucis.errors import PaucisError
 from paucis.methods.base import Method
-from paucis.networks.base import Network, Site
+from paucis.networks.base import Network
 from paucis.networks.channel_spatial_attention import ChannelSpatialAttention
 from paucis.networks.uncertainty_selection import UncertaintySelection
 from paucis.options import option
@@ -83,28 +83,38 @@ def select_features(
     Raises:
         PaucisError: no such site or kind of sites.
     """
-    make = _maker(network, block, width, reduction)
-    chosen = chosen_sites(network, sites)
+    task, chosen = network.task, chosen_sites(network, sites)
     for site in chosen:
-        network.insert(site, make(network.sites[site]))
+        channels = network.sites[site].channels
+        network.insert(site, feature_block(task.ndim, channels, task.classes, block, width, reduction))
     return chosen
 
 
 def chosen_sites(network: Network, wanted: Sequence[str]) -> list[str]:
-    """Names of a network's sites, each once, from names of sites and of kinds of sites.
+    """``named_sites`` of a network of paucis."""
+    return named_sites(list(network.sites), wanted, network.name)
+
+
+def named_sites(sites: Sequence[str], wanted: Sequence[str], network: str) -> list[str]:
+    """Names of sites, each once, from names of sites and of kinds of sites.
+
+    Args:
+        sites: all there are in the network.
+        wanted: names of sites; ``encoder`` stands for all sites ``encoder.N``, and so on.
+        network: its name, for messages.
 
     Raises:
         PaucisError: no such site or kind of sites, or none wanted.
     """
     kinds: dict[str, list[str]] = {}
-    for site in network.sites:
+    for site in sites:
         kinds.setdefault(site.partition(".")[0], []).append(site)
+    known = [*kinds, *sites]
     chosen: dict[str, None] = {}
     for name in wanted:
-        if name not in network.sites and name not in kinds:
-            known = [*kinds, *network.sites]
+        if name not in known:
             raise PaucisError(
-                f"plug.uafs.sites: network '{network.name}' has no site '{name}'{nearest(name, known)} (there are: "
+                f"plug.uafs.sites: network '{network}' has no site '{name}'{nearest(name, known)} (there are: "
                 f"{', '.join(known)})"
             )
         chosen |= dict.fromkeys(kinds.get(name, [name]))
@@ -113,18 +123,15 @@ def chosen_sites(network: Network, wanted: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-def _maker(network: Network, block: Block, width: int | None, reduction: int) -> Callable[[Site], nn.Module]:
-    ndim, classes = network.task.ndim, network.task.classes
-
-    def make(site: Site) -> nn.Module:
-        channels = site.channels
-        if block == "uafs":
-            return UncertaintySelection(ndim, channels, classes, width)
-        if block == "se":
-            return _squeeze_and_excitation(ndim, channels, reduction)
-        return _cbam(ndim, channels, reduction)
-
-    return make
+def feature_block(
+    ndim: int, channels: int, classes: int, block: Block = "uafs", width: int | None = None, reduction: int = 16
+) -> nn.Module:
+    """A block for maps of ``channels`` channels; the other arguments are those of ``select_features``."""
+    if block == "uafs":
+        return UncertaintySelection(ndim, channels, classes, width)
+    if block == "se":
+        return _squeeze_and_excitation(ndim, channels, reduction)
+    return _cbam(ndim, channels, reduction)
 
 
 def _squeeze_and_excitation(ndim: int, channels: int, reduction: int) -> nn.Module:
