@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paucis.cli import judging
+from paucis.cli import judging, suggesting
 
 app = typer.Typer(
     name="paucis",
@@ -329,7 +329,7 @@ def phantom(
     render.out(f"{out}: {labeled} labeled, {cases - labeled} unlabeled and {test} test cases")
 
 
-for _command in (judging.compare, judging.reliability, judging.calibrate, judging.review):
+for _command in (judging.compare, judging.reliability, judging.calibrate, judging.review, suggesting.suggest):
     app.command()(_command)
 
 

@@ -51,6 +51,16 @@ class Doubt(NamedTuple):
     geometry: Geometry
 
 
+class Look(NamedTuple):
+    """The slice of a case that is shown: title, and (Y, X) of mask, image and uncertainty, with a pixel's aspect."""
+
+    title: str
+    mask: NDArray[np.integer]
+    image: NDArray[Any] | None
+    uncertainty: NDArray[Any] | None
+    aspect: float
+
+
 def rank(structures: Sequence[Structure], by: str) -> list[Ranked]:
     """Every case once, the one to look at first on top; cases without a figure come last.
 
@@ -100,58 +110,50 @@ def draw_review(path: Path, doubts: Sequence[Doubt], classes: Sequence[str]) -> 
         PaucisError: the file cannot be written.
         ValueError: there is no case.
     """
-    if not doubts:
+    draw_looks(path, [look_at(doubt) for doubt in doubts], classes)
+
+
+def draw_looks(path: Path, looks: Sequence[Look], classes: Sequence[str], high: float = 1.0) -> None:
+    """As ``draw_review``, of slices that are chosen already; ``high`` is the uncertainty that is drawn brightest.
+
+    Raises:
+        PaucisError: the file cannot be written.
+        ValueError: there is no case.
+    """
+    if not looks:
         raise ValueError("nothing to draw")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [_slice(doubt) for doubt in doubts]
     heights = [
-        float(np.clip(_WIDTH * m.shape[0] * aspect / m.shape[1], 1.0, 2 * _WIDTH)) for m, _, _, aspect, _ in shown
+        float(np.clip(_WIDTH * one.mask.shape[0] * one.aspect / one.mask.shape[1], 1.0, 2 * _WIDTH)) for one in looks
     ]
-    columns = 2 + any(one[2] is not None for one in shown)
-    width, tall = (_WIDTH + _GAP) * columns + _GAP, sum(heights) + _LINE * (len(shown) + 1)
+    columns = 2 + any(one.uncertainty is not None for one in looks)
+    width, tall = (_WIDTH + _GAP) * columns + _GAP, sum(heights) + _LINE * (len(looks) + 1)
     figure = Figure(figsize=(width, tall), facecolor="white")
     FigureCanvasAgg(figure)
     top = tall
-    for doubt, (mask, image, uncertainty, aspect, where), height in zip(doubts, shown, heights, strict=True):
-        text = f"{doubt.title}{where}"
-        figure.text(_GAP / width, (top - 0.12) / tall, text, fontsize=8, weight="bold", va="top")
+    for one, height in zip(looks, heights, strict=True):
+        figure.text(_GAP / width, (top - 0.12) / tall, one.title, fontsize=8, weight="bold", va="top")
         top -= height + _LINE
         for column in range(columns):
             left = _GAP + column * (_WIDTH + _GAP)
             axes = figure.add_axes((left / width, top / tall, _WIDTH / width, height / tall))
             axes.set_axis_off()
-            look: dict[str, Any] = {"aspect": aspect, "interpolation": "nearest"}
-            if column == 2 and uncertainty is not None:
-                axes.imshow(uncertainty, cmap="magma", vmin=0, vmax=1, **look)
+            look: dict[str, Any] = {"aspect": one.aspect, "interpolation": "nearest"}
+            if column == 2 and one.uncertainty is not None:
+                axes.imshow(one.uncertainty, cmap="magma", vmin=0, vmax=high, **look)
             elif column < 2:
-                axes.imshow(np.zeros(mask.shape) if image is None else image, cmap="gray", vmin=0, vmax=1, **look)
+                shown = np.zeros(one.mask.shape) if one.image is None else one.image
+                axes.imshow(shown, cmap="gray", vmin=0, vmax=1, **look)
             if column == 1:
-                _outline(axes, mask)
-    _legend(figure, classes, "uncertainty, 0 to 1" if columns == 3 else "")
+                _outline(axes, one.mask)
+    _legend(figure, classes, f"uncertainty, 0 to {high:.2g}" if columns == 3 else "")
     write(path, lambda file: figure.savefig(file, dpi=110, format="png"), ELSEWHERE)
 
 
-def _doubt(one: Structure, by: str) -> float:
-    """The figure turned so that more is more doubtful; NaN where there is none."""
-    figure = _figure(one, by)
-    return -figure if by in ("score", "confidence") else figure
-
-
-def _figure(one: Structure, by: str) -> float:
-    if by == "interval":
-        low, high = one.figures["volume_low"], one.figures["volume_high"]
-        return (high - low) / high if high else math.nan
-    return one.figures[{"score": "score", "confidence": "mean_confidence", "entropy": "mean_entropy"}[by]]
-
-
-def _key(doubt: float) -> float:
-    return math.inf if math.isnan(doubt) else -doubt
-
-
-def _slice(doubt: Doubt) -> tuple[Any, Any, Any, float, str]:
-    """Mask, image, uncertainty (Y, X), aspect and the name of the slice with the most uncertainty."""
+def look_at(doubt: Doubt) -> Look:
+    """The slice with the most uncertainty, cut to what is predicted or unsure; its number stands in the title."""
     shape = doubt.mask.shape
     turn = trace_of(doubt.geometry, shape, slice_axis=0)
     spacing = [doubt.geometry.spacing[axis] for axis in turn.axes] if doubt.geometry.physical else [1.0] * 3
@@ -170,7 +172,24 @@ def _slice(doubt: Doubt) -> tuple[Any, Any, Any, float, str]:
         image = picture_of(orient(doubt.image, turn)[:, chosen, ::upside][:, part[0], part[1]])
     index = len(mask) - 1 - chosen if 0 in turn.flips else chosen
     where = f", slice {index + 1} of {len(mask)}" if len(mask) > 1 else ""
-    return flat[part], image, None if unsure is None else unsure[part], aspect, where
+    return Look(f"{doubt.title}{where}", flat[part], image, None if unsure is None else unsure[part], aspect)
+
+
+def _doubt(one: Structure, by: str) -> float:
+    """The figure turned so that more is more doubtful; NaN where there is none."""
+    figure = _figure(one, by)
+    return -figure if by in ("score", "confidence") else figure
+
+
+def _figure(one: Structure, by: str) -> float:
+    if by == "interval":
+        low, high = one.figures["volume_low"], one.figures["volume_high"]
+        return (high - low) / high if high else math.nan
+    return one.figures[{"score": "score", "confidence": "mean_confidence", "entropy": "mean_entropy"}[by]]
+
+
+def _key(doubt: float) -> float:
+    return math.inf if math.isnan(doubt) else -doubt
 
 
 def _outline(axes: Any, mask: NDArray[np.integer]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from paucis.data import dicom
 from paucis.data.case import Case
 from paucis.data.formats import members as files_of
-from paucis.data.formats import read_image
 from paucis.data.layouts import recognize
 from paucis.data.layouts import scans as find_scans
 from paucis.data.segment_codes import Codes, read_codes
@@ -21,6 +20,7 @@ from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import check_ensemble, predict_case
 from paucis.inference.sampling import check_samples
 from paucis.options import build
+from paucis.workflows.attempt import attempt
 from paucis.workflows.prediction_folder import Predictions, PredictionWriter
 from paucis.workflows.temperature import resolved
 
@@ -75,14 +75,7 @@ def predict(
         PaucisError: no scans, not a run folder, runs that do not fit together, a device that is not there, or an
             output that cannot be written; also, when all other scans are done, scans that could not be predicted.
     """
-    chosen = _options(options, save_probabilities)
-    members = [open_run(folder, device, weights) for folder in (run, *also)]
-    check_ensemble(members)
-    check_samples(members, chosen.samples, chosen.dropout)
-    check_dropout([member.method for member in members], chosen.dropout)
-    chosen = resolved(chosen, members)
-    for member in members:
-        chosen.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
+    members, chosen = opened((run, *also), prediction_options(options, save_probabilities), device, weights)
     if role:
         cases = _of_role(members[0], Path(scans), role, series)
     else:
@@ -127,7 +120,33 @@ def _of_role(run: Run, dataset: Path, role: str, series: str | None) -> list[Cas
     return cases
 
 
-def _options(options: PredictOptions | Mapping[str, Any] | None, save_probabilities: bool) -> PredictOptions:
+def opened(
+    runs: Sequence[str | Path], options: PredictOptions, device: str, weights: str | None
+) -> tuple[list[Run], PredictOptions]:
+    """The runs of an ensemble, ready to predict, and the options with a number for the temperature.
+
+    Raises:
+        PaucisError: not a run folder, runs that do not fit together, a device that is not there, or options that the
+            runs cannot follow.
+    """
+    members = [open_run(folder, device, weights) for folder in runs]
+    check_ensemble(members)
+    check_samples(members, options.samples, options.dropout)
+    check_dropout([member.method for member in members], options.dropout)
+    options = resolved(options, members)
+    for member in members:
+        options.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
+    return members, options
+
+
+def prediction_options(
+    options: PredictOptions | Mapping[str, Any] | None, save_probabilities: bool = False
+) -> PredictOptions:
+    """``PredictOptions`` of their values by dotted name.
+
+    Raises:
+        PaucisError: an unknown option, one of another section, or a value that does not fit.
+    """
     if not isinstance(options, PredictOptions):
         given = {}
         for key, value in (options or {}).items():
@@ -161,16 +180,9 @@ def _files(image: Path) -> list[Path]:
 
 def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter) -> None:
     """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
-    try:
-        volume = read_image(case.images)
-        prediction = predict_case(members, volume, options, allocate=writer.allocate)
-    except PaucisError as error:
-        writer.fail(case, str(error))
-        return
-    except RuntimeError as error:  # torch's out-of-memory errors derive from it
-        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
-            raise
-        writer.fail(case, "does not fit in memory: lower predict.batch, or use device=cpu")
+    prediction, reason = attempt(case, lambda volume: predict_case(members, volume, options, allocate=writer.allocate))
+    if prediction is None:
+        writer.fail(case, reason)
         return
     try:
         writer.add(case, prediction)
@@ -187,4 +199,4 @@ def _report(result: Predictions, total: int) -> None:
     raise PaucisError(f"{len(reasons)} of {total} scans not predicted{others}: {'; '.join(reasons[:SHOWN])}{more}")
 
 
-__all__ = ["Predictions", "predict"]
+__all__ = ["Predictions", "opened", "predict", "prediction_options"]

@@ -23,6 +23,7 @@ from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
 from paucis.inference.sampling import SAMPLES
 from paucis.inference.windows import BLOCK
+from paucis.workflows.attempt import named
 
 SEGMENTATION = ".dcm"
 
@@ -93,8 +94,7 @@ class PredictionWriter:
 
     def fail(self, case: Case, reason: str) -> None:
         """Notes a scan that could not be predicted."""
-        known = any(str(image) in reason for image in case.images)
-        self.result.failed[case.name] = reason if known else f"{case.images[0]}: {reason}"
+        self.result.failed[case.name] = named(case, reason)
         self._in_folder(self._tables)
 
     def close(self) -> None:
