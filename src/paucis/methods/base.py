@@ -164,6 +164,8 @@ class Method(nn.Module):
     Options: ClassVar[type[Any]]
     uses_labeled: ClassVar[bool] = True
     uses_unlabeled: ClassVar[bool] = True
+    pretrains: ClassVar[bool] = False
+    """Whether it only prepares a network for other methods (``paucis pretrain``)."""
 
     def __init__(self, build: Build, task: Task, options: Any) -> None:
         super().__init__()

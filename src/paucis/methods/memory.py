@@ -82,3 +82,18 @@ def gathered(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, tensor)
     return torch.cat(parts)
+
+
+def of_others(rows: Tensor, counted: Tensor) -> Tensor | None:
+    """The counted rows of all other processes, as further negatives; None where there is one process.
+
+    Args:
+        rows: (N, D), N the same in every process; no gradient passes.
+        counted: (N,) bool.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return None
+    kept = gathered(counted.to(torch.uint8)).bool()
+    begin = distributed.get_rank() * len(rows)
+    kept[begin : begin + len(rows)] = False
+    return gathered(rows)[kept]

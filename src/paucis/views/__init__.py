@@ -3,6 +3,7 @@
 from paucis.views.affine import Affine
 from paucis.views.augment import AugmentOptions, BaseAugmentation
 from paucis.views.base import View
+from paucis.views.color import Gray, Saturation
 from paucis.views.compose import Compose
 from paucis.views.elastic import Elastic
 from paucis.views.flip import Flip
@@ -22,9 +23,11 @@ __all__ = [
     "Elastic",
     "Flip",
     "Gamma",
+    "Gray",
     "LowResolution",
     "Noise",
     "Rotate90",
+    "Saturation",
     "View",
     "copy_paste_box",
     "cutmix_boxes",

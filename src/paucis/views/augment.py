@@ -136,7 +136,7 @@ def _geometry(task: Task, options: AugmentOptions) -> list[View[Any]]:
     if options.affine_probability and (options.rotation or options.scale or options.translation):
         views.append(
             Affine(
-                _rotations(spacing, options.rotation),
+                rotations_in_space(spacing, options.rotation),
                 options.scale,
                 options.translation,
                 spacing,
@@ -148,7 +148,7 @@ def _geometry(task: Task, options: AugmentOptions) -> list[View[Any]]:
     return views
 
 
-def _rotations(spacing: tuple[float, ...], largest: float) -> tuple[float, ...]:
+def rotations_in_space(spacing: tuple[float, ...], largest: float) -> tuple[float, ...]:
     """Largest angle about each axis; 0 where the turn would mix a coarse axis with a fine one."""
     planes = list(combinations(range(len(spacing)), 2))[::-1]
     ratios = [max(spacing[one], spacing[two]) / min(spacing[one], spacing[two]) for one, two in planes]

@@ -259,7 +259,8 @@ def _entries(content: Mapping[str, Any]) -> tuple[Entry, ...]:
     entries: dict[str, Entry] = {}
     for item in given:
         if item == "all":
-            entries |= {name: Entry(name, name) for name in METHODS.names() if name not in excluded}
+            segmenting = [name for name, kind in METHODS if not kind.pretrains]
+            entries |= {name: Entry(name, name) for name in segmenting if name not in excluded}
             continue
         entry = _entry(item)
         if entry.name in entries and "all" not in given:
