@@ -35,12 +35,13 @@ BASELINES = {
 def test_every_shipped_suite_resolves_every_run(name: str) -> None:
     suite = find(name)
     jobs = expand(suite, split=Path("split.json"))
-    assert len(jobs) == len(suite.entries) * len(suite.labels) * len(suite.seeds) * max(len(suite.folds), 1)
+    rounds = 1 if suite.rounds is None else suite.rounds.number + 1
+    assert len(jobs) == len(suite.entries) * len(suite.labels) * rounds * len(suite.seeds) * max(len(suite.folds), 1)
     assert suite.description
     assert suite.needs
-    assert suite.reference == "supervised"
+    assert suite.reference == ("supervised" if suite.rounds is None else "foreground")
     for job in jobs:
-        assert (job.config.seed, job.config.labels) == (job.seed, job.labels)
+        assert (job.config.seed, job.config.labels) == (job.seed, job.labels if job.round == 0 else suite.labels[0])
 
 
 @pytest.mark.parametrize(("name", "expected"), TABLES.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,11 @@ class Split:
     def train(self) -> tuple[str, ...]:
         """Labeled and unlabeled training cases."""
         return self.labeled + self.unlabeled
+
+    def with_labeled(self, names: Sequence[str]) -> Split:
+        """The split after the labels of some unlabeled cases were added, in order behind those that were there."""
+        rest = tuple(name for name in self.unlabeled if name not in set(names))
+        return replace(self, labeled=(*self.labeled, *names), unlabeled=rest)
 
     def save(self, path: Path) -> None:
         """Writes JSON that ``data.split`` reads."""

@@ -64,7 +64,7 @@ class Notes:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"of": key, **found}) + "\n")
+                file.write("\n" + json.dumps({"of": key, **found}))  # first, to end a line that was cut off
         except OSError as error:
             raise unwritable(self.path, error, "choose another --out") from error
 

@@ -14,6 +14,7 @@ from paucis.workflows.benchmark.folder import RunPlace
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pool import Ended, Pool, Slot, slots
 from paucis.workflows.benchmark.results import Results, figure
+from paucis.workflows.benchmark.rounds import Rounds, looks
 from paucis.workflows.benchmark.running import Grid, Hooks, opened
 from paucis.workflows.benchmark.suite import Suite
 
@@ -48,13 +49,14 @@ class Speed:
     case: float
     around: float
 
-    def of(self, run: Prepared) -> float:
-        """Seconds of a whole run: start, steps, validations, prediction and measurement."""
+    def of(self, run: Prepared, rounds: Rounds | None = None) -> float:
+        """Seconds of a whole run: start, steps, validations, prediction and measurement, and looking at a pool."""
         config = run.job.config
         every = config.validation.every or math.ceil(config.train.steps / 5)
         looked = min(len(run.split.val), config.validation.cases or len(run.split.val))
         validated = (math.ceil(config.train.steps / every) - 1) * looked
-        return self.around + config.train.steps * self.step + (len(run.evaluated) + validated) * self.case
+        predicted = len(run.evaluated) + validated + (looks(run, rounds) if rounds is not None else 0)
+        return self.around + config.train.steps * self.step + predicted * self.case
 
 
 def estimate(
@@ -84,12 +86,13 @@ def estimate(
         if unknown:
             found, remarks = _measure(grid, list(reversed(unknown.values())), hooks)
             speeds |= found
-        return [_planned(grid, run, states[run.key], speeds, remarks) for run in chosen]
+        once = {run.key: run for run in chosen}  # the first run of a seed stands in every row of rules
+        return [_planned(grid, run, states[key], speeds, remarks) for key, run in once.items()]
 
 
 def kind(run: Prepared) -> str:
-    """Runs of one kind take equally long: those of one row of the table."""
-    return run.job.entry.name
+    """Runs of one kind take equally long: those of one row of the table; where rows are rules, all but their choice."""
+    return run.job.entry.method if run.job.entry.rule else run.job.entry.name
 
 
 def _state(grid: Grid, run: Prepared, retry: bool) -> str:
@@ -112,7 +115,7 @@ def _planned(grid: Grid, run: Prepared, state: str, speeds: Mapping[str, Speed],
         remark = remarks.get(kind(run), "")
     seconds = 0.0
     if state in ("to do", "begun"):
-        seconds = speeds[kind(run)].of(run) if kind(run) in speeds else math.nan
+        seconds = speeds[kind(run)].of(run, grid.suite.rounds) if kind(run) in speeds else math.nan
     return Planned(str(run.job), state, run.job.config.train.steps, seconds, remark)
 
 
@@ -127,7 +130,9 @@ def _known(results: Results, runs: Sequence[Prepared]) -> dict[str, Speed]:
             )
             case = seconds / max(len(run.evaluated), 1)
             found = Speed(step, case, 0.0)
-            around = max(total - figure(row, "train_seconds") - seconds, 0.0)
+            choosing = figure(row, "suggestion_seconds")
+            spent = figure(row, "train_seconds") + seconds + (0.0 if math.isnan(choosing) else choosing)
+            around = max(total - spent, 0.0)
             validating = found.of(run) - len(run.evaluated) * case - run.job.config.train.steps * step
             speeds[kind(run)] = Speed(step, case, max(around - validating, 0.0))
     return speeds

@@ -11,12 +11,14 @@ from os import getpid
 from pathlib import Path
 from typing import Any
 
+from paucis.data.groups import group_of
 from paucis.engine.config import Config
 from paucis.engine.files import read_json, write_json
 from paucis.engine.runs import RunFolder
 from paucis.errors import PaucisError
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pool import Slot
+from paucis.workflows.benchmark.rounds import asked
 from paucis.workflows.benchmark.suite import Suite
 
 MARK = "suite.json"
@@ -48,8 +50,9 @@ def claimed(out: Path, suite: Suite, record: Mapping[str, Any]) -> Iterator[int]
 class RunPlace:
     """The folder of one run.
 
-    ``job.json`` what its process is told; ``scans.json`` the scans it predicts; ``training/`` the run folder of the
-    training; ``log.txt``; ``result.json`` when it is over; ``evaluation/`` tables and a sheet.
+    ``job.json`` what its process is told; ``scans.json`` the scans it predicts; ``pool.json`` the labeled scans and
+    those that it may choose to label next; ``training/`` the run folder of the training; ``log.txt``; ``result.json``
+    when it is over; ``evaluation/`` tables and a sheet.
 
     Args:
         path: the folder.
@@ -101,6 +104,7 @@ class RunPlace:
                 "conventions": ["strict", *literature],
                 "tolerance_mm": suite.evaluation.tolerance_mm,
                 "keep": keep,
+                "suggest": self._choice(run, suite) if cases is None else None,
             },
         )
         if not self.begun:
@@ -111,3 +115,14 @@ class RunPlace:
             run.split.save(folder.split_file)
             write_json(folder.config_file, asdict(config))
         return self.path
+
+    def _choice(self, run: Prepared, suite: Suite) -> dict[str, Any] | None:
+        """What the run is to choose once it is trained, with the scans it chooses from beside ``job.json``."""
+        choice = asked(run, suite.rounds) if suite.rounds is not None else None
+        if choice is not None:
+            scans = [
+                {"name": case.name, "image": [str(file.absolute()) for file in case.images], "patient": group_of(case)}
+                for case in (*run.labeled, *run.pool)
+            ]
+            write_json(self.path / "pool.json", {"cases": scans})
+        return choice

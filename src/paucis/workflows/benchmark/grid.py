@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from paucis.methods.base import METHODS
 from paucis.networks.base import NETWORKS
 from paucis.plugins.base import PLUGINS
 from paucis.registry import nearest
+from paucis.workflows.benchmark.rounds import START
 from paucis.workflows.benchmark.suite import OWNED, Entry, Suite
 
 
@@ -22,10 +24,11 @@ class Job:
 
     Attributes:
         entry: its row of the table.
-        labels: budget; None is all.
+        labels: budget; None is all. Of a suite with rounds ``START + ADDED``.
         seed: of the run.
         fold: its number, or None without folds.
         config: everything it can be told, resolved.
+        round: of a suite with rounds, how often labels were added before; else 0.
     """
 
     entry: Entry
@@ -33,10 +36,16 @@ class Job:
     seed: int
     fold: int | None
     config: Config
+    round: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its row, or what the first runs of all rules have in common."""
+        return START if self.entry.rule and self.round == 0 else self.entry.name
 
     def __str__(self) -> str:
         fold = "" if self.fold is None else f", fold {self.fold}"
-        return f"{self.entry.name}, {self.labels or 'all'} labels{fold}, seed {self.seed}"
+        return f"{self.name}, {self.labels or 'all'} labels{fold}, seed {self.seed}"
 
 
 def expand(
@@ -60,11 +69,12 @@ def expand(
     jobs = []
     for seed in suite.seeds:
         for fold in suite.folds or (None,):
-            for labels in _all_budgets(suite):
+            for labels, number in product(_all_budgets(suite), range(suite.rounds.number + 1 if suite.rounds else 1)):
                 for entry in suite.entries:
                     if labels in (suite.labels if entry.labels is None else entry.labels):
                         config = _config(suite, entry, given, (dataset, labels, seed, fold, split))
-                        jobs.append(Job(entry, labels, seed, fold, config))
+                        shown = suite.rounds.labels(labels, number) if suite.rounds else labels
+                        jobs.append(Job(entry, shown, seed, fold, config, number))
     return jobs
 
 

@@ -26,6 +26,7 @@ from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Setting
 from paucis.registry import nearest
 from paucis.workflows.benchmark.grid import Job
+from paucis.workflows.benchmark.rounds import asking
 from paucis.workflows.benchmark.suite import Suite
 from paucis.workflows.train import CPU_BUDGET, fitted
 
@@ -51,6 +52,10 @@ class Prepared:
         role: ``val`` or ``test``, where they come from.
         weights: ``best``, or ``last``.
         problems: why its method cannot work in this setting; empty when it can.
+        pool: of a suite with rounds, the scans that may be labeled next; they know of no label.
+        labeled: of such a suite, the labeled scans.
+        added: the scans whose labels were added in earlier rounds, in order.
+        waiting: the scans to add are not chosen yet; ``key``, ``split`` and ``plan`` are not its own.
     """
 
     job: Job
@@ -61,6 +66,10 @@ class Prepared:
     role: str
     weights: str
     problems: tuple[str, ...]
+    pool: tuple[Case, ...] = ()
+    labeled: tuple[Case, ...] = ()
+    added: tuple[str, ...] = ()
+    waiting: bool = False
 
     @property
     def patients(self) -> int:
@@ -99,8 +108,12 @@ class Ground:
         elif not protocol.folds and any(not job.config.data.split and not job.config.data.folds for job in jobs):
             protocol.demand(self.dataset)
 
-    def prepare(self, job: Job) -> Prepared:
+    def prepare(self, job: Job, added: tuple[str, ...] = ()) -> Prepared:
         """Everything about a run before its first step.
+
+        Args:
+            job: the run.
+            added: unlabeled training cases whose labels it sees too, since a rule chose them.
 
         Raises:
             PaucisError: a budget that the dataset has not, no case to evaluate, scans that cannot be trained on.
@@ -108,7 +121,7 @@ class Ground:
         config = job.config
         try:
             dataset = self._grouped(config.data.group)
-            split = make_split(dataset, config.data, config.labels, config.seed)
+            split = make_split(dataset, config.data, config.labels, config.seed).with_labeled(added)
             roles = apply_split(dataset, split)
             evaluated, role = self._evaluated(roles)
             plan = self._plan(config, dataset, split, roles)
@@ -121,8 +134,15 @@ class Ground:
             raise PaucisError(f"suite '{self.suite.name}': weights=best needs validation cases, and {job} has none")
         problems = _check(config, plan, roles)
         shown = [self.suite.evaluation, self.suite.predict, [case.name for case in evaluated], weights]
+        pool: tuple[Case, ...] = ()
+        if self.suite.rounds is not None:
+            rounds, labeled = self.suite.rounds, {case.name for case in dataset.cases if case.label is not None}
+            pool = tuple(case for case in roles.unlabeled if case.name in labeled)
+            if rules := asking(job, rounds):
+                shown += [rules, rounds.add, rounds.one_per_patient, rounds.predict, [case.name for case in pool]]
         key = _key(job, split, plan, shown)
-        return Prepared(job, key, split, plan, evaluated, role, weights, tuple(problems))
+        mine = tuple(roles.labeled) if self.suite.rounds is not None else ()
+        return Prepared(job, key, split, plan, evaluated, role, weights, tuple(problems), pool, mine, added)
 
     def _grouped(self, pattern: str | None) -> Dataset:
         if pattern not in self._regrouped:
@@ -190,7 +210,7 @@ def _key(job: Job, split: Split, plan: Plan, evaluation: list[Any]) -> str:
         del config[name]
     for section, names in WITHOUT_EFFECT.items():
         config[section] = {key: value for key, value in config[section].items() if key not in names}
-    content = [job.entry.name, config, asdict(split), asdict(plan), evaluation]
+    content = [job.name, config, asdict(split), asdict(plan), evaluation]
     text = json.dumps(content, sort_keys=True, default=lambda value: vars(value))
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 

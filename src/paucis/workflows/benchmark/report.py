@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paucis.engine.files import write
@@ -13,6 +14,7 @@ from paucis.workflows.benchmark.curve import draw_budgets
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pages import Page, Part, html, markdown
 from paucis.workflows.benchmark.results import Row
+from paucis.workflows.benchmark.rounds import START, Rounds
 from paucis.workflows.benchmark.suite import Suite
 from paucis.workflows.benchmark.tables import Line, Section, sections
 
@@ -43,11 +45,27 @@ def _page(suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found
     parts = []
     for section in found:
         title = f"{section.labels} labels: {section.labeled} labeled, {section.unlabeled} unlabeled cases"
+        if suite.rounds is not None and section.labels == suite.labels[0]:
+            section = _in_common(section)
         parts.append(Part(title, *_overview(suite, section)))
         if any(len(line.classes) > 1 for line in section.lines):
             parts.append(Part("Dice % of each class", *_classes(section)))
-    return Page(
-        f"Benchmark {suite.name}", [suite.description, _protocol(runs)], parts, _notes(suite, runs, rows, found)
+    above = [suite.description, _protocol(runs), *([_added(runs[0], suite.rounds)] if suite.rounds else [])]
+    return Page(f"Benchmark {suite.name}", above, parts, _notes(suite, runs, rows, found))
+
+
+def _in_common(section: Section) -> Section:
+    """The first runs, which are the same for all rules, in one line."""
+    line = section.lines[0]
+    return replace(section, lines=[replace(line, entry=replace(line.entry, name=START), against=None)])
+
+
+def _added(run: Prepared, rounds: Rounds) -> str:
+    alone = ", at most one of a patient" if rounds.one_per_patient else ""
+    return (
+        f"All rules start from the same labels of a seed. After each training a rule chooses {rounds.add} of the scans "
+        f"not labeled yet ({len(run.pool)} at first){alone}, and a network is trained anew with their labels too, "
+        f"{rounds.number} times."
     )
 
 
@@ -71,7 +89,13 @@ def _protocol(runs: Sequence[Prepared]) -> str:
 def _overview(suite: Suite, section: Section) -> tuple[list[str], list[list[str]]]:
     published = suite.published is not None
     literature = any(not math.isnan(line.literature) for line in section.lines)
-    head = ["Method", "Runs", "Dice % [95 %]", f"{TITLES['jaccard']} %", f"{TITLES['hd95']} ({section.unit})"]
+    head = [
+        "Method" if suite.rounds is None else "Rule",
+        "Runs",
+        "Dice % [95 %]",
+        f"{TITLES['jaccard']} %",
+        f"{TITLES['hd95']} ({section.unit})",
+    ]
     head += [f"{TITLES['asd']} ({section.unit})"]
     if suite.reference:
         head += [f"Dice - {suite.reference} [95 %]", "p (Holm)"]
@@ -127,9 +151,10 @@ def _notes(suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], foun
     notes += [f"Left out: {name}: {reason}" for name, reason in refused.items()]
     failed = [run for run in runs if rows.get(run.key, {}).get("status") == "failed"]
     notes += [f"Failed: {run.job} ({run.key}): {rows[run.key]['error']}" for run in failed]
-    missing = sum(run.key not in rows and not run.problems for run in runs)
+    once = {run.key: run for run in runs}
+    missing = sum(key not in rows and not run.problems for key, run in once.items())
     if missing:
-        notes.append(f"{missing} of {len(runs)} runs are still to be done: means over fewer seeds are not final.")
+        notes.append(f"{missing} of {len(once)} runs are still to be done: means over fewer seeds are not final.")
     return notes
 
 

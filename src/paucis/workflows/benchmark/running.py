@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from paucis.workflows.benchmark.ground import Ground, Prepared
 from paucis.workflows.benchmark.pool import Ended, Pool, Slot, check_jobs, slots
 from paucis.workflows.benchmark.report import write_report
 from paucis.workflows.benchmark.results import Results
+from paucis.workflows.benchmark.rounds import planned
 from paucis.workflows.benchmark.suite import Suite, find
 
 Tell = Callable[[str], None]
@@ -81,6 +83,12 @@ class Grid:
     results: Results
     held: int
     options: dict[str, Any] = field(default_factory=dict)
+    replan: Callable[[], list[Prepared]] | None = None
+
+    def plan(self) -> None:
+        """Looks again at what there is to be done: what finished runs chose makes further ones possible."""
+        if self.replan is not None:
+            self.runs = self.replan()
 
     def place(self, run: Prepared) -> RunPlace:
         """The folder of a run."""
@@ -88,7 +96,7 @@ class Grid:
 
     def wanted(self, run: Prepared) -> bool:
         """Whether the run is to be done by this call, as far as its setting tells."""
-        return run.job.entry.name in self.only and not run.problems
+        return run.job.entry.name in self.only and not run.problems and not run.waiting
 
     @property
     def refused(self) -> dict[str, str]:
@@ -127,8 +135,10 @@ def opened(
         folder, suite, {"dataset": root.name, "options": {key: str(value) for key, value in given.items()}}
     ) as held:
         ground.write_split(folder / "split.json" if split is None else split, jobs)
-        runs = [ground.prepare(job) for job in jobs]
-        yield Grid(suite, folder, runs, names, Results(folder / "results.csv"), held, given)
+        results = Results(folder / "results.csv")
+        replan = None if suite.rounds is None else lambda: planned(ground, jobs, results)
+        runs = replan() if replan is not None else [ground.prepare(job) for job in jobs]
+        yield Grid(suite, folder, runs, names, results, held, given, replan)
 
 
 def benchmark(
@@ -170,25 +180,29 @@ def benchmark(
     with opened(suite, dataset, out, options, only, hooks) as grid:
         for name, reason in grid.refused.items():
             hooks.say(f"left out: {name}: {reason}")
-        todo = _todo(grid, retry)
-        places = slots(jobs, todo[0].job.config.device) if todo else []
-        work = _Work(grid, todo, keep, hooks, max(len(places), 1))
-        complete = not todo or Pool(places, grid.held).run(work.tasks(), work.ended, deadline)
+        complete = True
+        while complete and (todo := _todo(grid, retry)):
+            places = slots(jobs, todo[0].job.config.device)
+            work = _Work(grid, todo, keep, hooks, len(places))
+            complete = Pool(places, grid.held).run(work.tasks(), work.ended, deadline)
+            retry = False
+            if not work.done:
+                break
         written = write_report(grid.out, grid.suite, grid.runs, grid.results.rows)
         return _outcome(grid, not complete, written)
 
 
 def _todo(grid: Grid, retry: bool) -> list[Prepared]:
-    """Runs to be done now. A result whose row was lost to a crash becomes a row."""
-    todo = []
+    """Runs to be done now; of a suite with rounds, those of one seed: what they choose comes after them."""
+    _recover(grid)
+    todo: list[Prepared] = []
     for run in grid.runs:
-        if not grid.wanted(run) or grid.results.finished(run.key):
+        if not grid.wanted(run) or grid.results.finished(run.key) or run.key in [other.key for other in todo]:
             continue
+        if grid.replan is not None and todo and run.job.seed != todo[0].job.seed:
+            break
         place = grid.place(run)
         result = place.result()
-        if result is not None and result["status"] == "finished":
-            _record(grid, run, result)
-            continue
         if grid.results.failed(run.key) or result is not None:
             if not retry:
                 if result is not None and not grid.results.failed(run.key):
@@ -198,6 +212,19 @@ def _todo(grid: Grid, retry: bool) -> list[Prepared]:
             grid.results.drop(run.key)
         todo.append(run)
     return todo
+
+
+def _recover(grid: Grid) -> None:
+    """A result whose row was lost to a crash becomes a row; of rounds, it may tell of further ones."""
+    while True:
+        open_runs = {run.key: run for run in grid.runs if grid.wanted(run) and not grid.results.finished(run.key)}
+        found = {key: result for key, run in open_runs.items() if (result := grid.place(run).result()) is not None}
+        lost = [key for key, result in found.items() if result["status"] == "finished"]
+        for key in lost:
+            _record(grid, open_runs[key], found[key])
+        grid.plan()
+        if not lost:
+            return
 
 
 class _Work:
@@ -248,11 +275,13 @@ def _record(grid: Grid, run: Prepared, result: Mapping[str, Any]) -> None:
             if (table := place.path / source / "cases.csv").is_file():
                 shutil.copyfile(table, grid.out / "cases" / f"{run.key}{ending}.csv")
     figures = {name: value for name, value in result.items() if name != "best_step"}
+    if grid.suite.rounds is not None:
+        figures |= {"round": job.round, "suggested": json.dumps(result.get("suggested", {}))}
     grid.results.add(
         {
             "id": run.key,
             "suite": grid.suite.name,
-            "name": job.entry.name,
+            "name": job.name,
             "method": job.config.method,
             "network": job.config.network,
             "labels": job.labels or "all",
@@ -271,11 +300,12 @@ def _record(grid: Grid, run: Prepared, result: Mapping[str, Any]) -> None:
 
 
 def _outcome(grid: Grid, stopped: bool, written: tuple[Path, ...]) -> Benchmarked:
-    failed = {str(run.job): grid.results.rows[run.key]["error"] for run in grid.runs if grid.results.failed(run.key)}
-    finished = sum(grid.results.finished(run.key) for run in grid.runs)
-    refused = sum(bool(run.problems) and not grid.results.finished(run.key) for run in grid.runs)
-    left = len(grid.runs) - finished - len(failed) - refused
-    return Benchmarked(grid.out, len(grid.runs), finished, failed, grid.refused, left, stopped, written)
+    runs = {run.key: run for run in grid.runs}  # the first run of a seed stands in every row of rules
+    failed = {str(run.job): grid.results.rows[key]["error"] for key, run in runs.items() if grid.results.failed(key)}
+    finished = sum(map(grid.results.finished, runs))
+    refused = sum(bool(run.problems) and not grid.results.finished(key) for key, run in runs.items())
+    left = len(runs) - finished - len(failed) - refused
+    return Benchmarked(grid.out, len(runs), finished, failed, grid.refused, left, stopped, written)
 
 
 def clock(seconds: float) -> str:

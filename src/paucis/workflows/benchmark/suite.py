@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from paucis.methods.base import METHODS
 from paucis.options import build, option
 from paucis.registry import nearest
 from paucis.workflows.benchmark.protocol import Protocol, read_protocol
+from paucis.workflows.benchmark.rounds import Rounds, read_rounds
 
 KEYS = (
     "description",
@@ -30,6 +31,7 @@ KEYS = (
     "methods",
     "exclude",
     "labels",
+    "rounds",
     "seeds",
     "folds",
     "split",
@@ -54,6 +56,7 @@ class Entry:
         options: dotted key to value, over the suite's.
         plugs: plug-ins to carry.
         labels: budgets of its own in place of the suite's, or None.
+        rule: of a suite with rounds, what chooses the scans to label next; else None.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     plugs: tuple[str, ...] = ()
     labels: tuple[str | None, ...] | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ class Suite:
         evaluation: what is measured.
         predict: values of ``PredictOptions`` by name.
         published: figures of a paper, or None.
+        rounds: how labels are added round by round, or None; the entries are rules then.
     """
 
     name: str
@@ -136,6 +141,7 @@ class Suite:
     evaluation: EvaluationOptions
     predict: dict[str, Any]
     published: Published | None
+    rounds: Rounds | None = None
 
 
 def shipped() -> list[str]:
@@ -180,7 +186,11 @@ def entries() -> list[dict[str, Any]]:
                 "summary": suite.description,
                 "table": suite.table,
                 "needs": suite.needs,
-                "labels": ["all" if labels is None else labels for labels in suite.labels],
+                "labels": [
+                    "all" if labels is None else labels
+                    for start in suite.labels
+                    for labels in ([start] if suite.rounds is None else suite.rounds.all_labels(start))
+                ],
                 "seeds": list(suite.seeds),
                 "folds": list(suite.folds),
                 "methods": [entry.name for entry in suite.entries],
@@ -223,8 +233,13 @@ def _read(name: str, content: dict[str, Any], folder: Path | None) -> Suite:
             raise PaucisError(f"'{key}' does not go into 'options': write '{remedy}' beside it")
     build(PredictOptions, predict, "predict.")
     entries = _entries(content)
+    labels = _budgets(_list(content, "labels", [None]))
+    rounds = read_rounds(content["rounds"]) if content.get("rounds") is not None else None
+    if rounds is not None:
+        entries = _ruled(entries, labels, rounds)
     names = [entry.name for entry in entries]
-    reference = content.get("reference", "supervised" if "supervised" in names else None)
+    usual = "supervised" if rounds is None else "foreground"
+    reference = content.get("reference", usual if usual in names else None)
     if reference is not None and reference not in names:
         raise PaucisError(f"reference '{reference}' is none of its methods{nearest(str(reference), names)}")
     return Suite(
@@ -237,7 +252,7 @@ def _read(name: str, content: dict[str, Any], folder: Path | None) -> Suite:
         options=options,
         network=network,
         entries=entries,
-        labels=_budgets(_list(content, "labels", [None])),
+        labels=labels,
         seeds=_numbers(content, "seeds", [0]),
         folds=_numbers(content, "folds", []),
         split=read_protocol(content["split"]) if content.get("split") is not None else None,
@@ -245,6 +260,7 @@ def _read(name: str, content: dict[str, Any], folder: Path | None) -> Suite:
         evaluation=build(EvaluationOptions, dict(_mapping(content, "evaluation")), "evaluation."),
         predict=predict,
         published=_published(_mapping(content, "published"), names),
+        rounds=rounds,
     )
 
 
@@ -267,6 +283,15 @@ def _entries(content: Mapping[str, Any]) -> tuple[Entry, ...]:
             raise PaucisError(f"two methods go by the name '{entry.name}': give one of them another 'name'")
         entries[entry.name] = entry
     return tuple(entries.values())
+
+
+def _ruled(entries: Sequence[Entry], labels: Sequence[str | None], rounds: Rounds) -> tuple[Entry, ...]:
+    """A row for each rule in place of the one method that they train."""
+    if len(entries) != 1 or entries[0].labels is not None:
+        raise PaucisError("'rounds' compare rules for one method: list a single one, without labels of its own")
+    if len(labels) != 1 or labels[0] is None:
+        raise PaucisError("'rounds' start from one budget: write it as 'labels', such as labels: 2")
+    return tuple(replace(entries[0], name=rule, rule=rule) for rule in rounds.rules)
 
 
 def _entry(item: Any) -> Entry:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
-    result = {**_train(folder / "training", job), **_measure(folder, job)}
+    result = {**_train(folder / "training", job), **_measure(folder, job), **_suggest(folder, job)}
     if not job["keep"]:
         _tidy(folder)
     return result
@@ -121,6 +121,38 @@ def _measure(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         alone = measured(member, folder / "members" / member.name, job["conventions"][0])
         figures[f"{member.name}_dice"] = alone.summary.overall["dice"].mean
     return {**figures, "cases": len(job["cases"]), "evaluation_seconds": round(time.perf_counter() - began, 2)}
+
+
+def _suggest(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The scans that each rule would label next, by name."""
+    choice = job.get("suggest")
+    if choice is None:
+        return {}
+    from paucis.evaluation.suggestion import NEEDS
+    from paucis.workflows.predict import opened, prediction_options
+    from paucis.workflows.suggest import pick
+    from paucis.workflows.suggestion_figures import Notes, look
+    from paucis.workflows.suggestion_pool import find_pool
+
+    began = time.perf_counter()
+    config = json.loads((folder / "training" / "config.json").read_text())
+    weights = None if job["weights"] == "best" else "last"
+    runs, options = opened([folder / "training"], prediction_options(choice["predict"]), config["device"], weights)
+    needs = frozenset[str]().union(*(NEEDS[rule] for rule in choice["rules"]))
+    pool = find_pool(
+        runs,
+        folder / "pool.json",
+        one_per_patient=choice["one_per_patient"],
+        with_labeled="features" in needs,
+    )
+    notes = Notes(folder / "figures.jsonl", runs, options)
+    figures, failed = look(runs, (*pool.labeled, *pool.cases), needs, options, notes, _quiet)
+    for name, reason in failed.items():
+        _say(f"not looked at: {name}: {reason}")
+    count, seed, alone = choice["count"], choice["seed"], choice["one_per_patient"]
+    picked = {rule: pick(rule, pool, figures, count, seed, alone) for rule in choice["rules"]}
+    chosen = {rule: [name for name, _ in several] for rule, several in picked.items()}
+    return {"suggested": chosen, "suggestion_seconds": round(time.perf_counter() - began, 2)}
 
 
 def summary_figures(summary: Any, prefix: str) -> dict[str, Any]:
@@ -220,6 +252,10 @@ def _tidy(folder: Path) -> None:
     """Removes what only a further use of the model would need."""
     for name in ("predictions", "training/stages", "training/events"):
         shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _quiet(done: int, total: int) -> None:
+    """Hears how far a piece of work is."""
 
 
 def _say(line: str) -> None:
