@@ -61,6 +61,10 @@ def reliability(
     predictions: Annotated[Path, typer.Argument(help="Folder that `paucis predict` wrote.")],
     labels: Annotated[Path, typer.Argument(help="Folder of reference masks, or a dataset.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="[default: PREDICTIONS/reliability]")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a case name, for the intervals.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Of labels in a DICOM dataset, the series to take.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Accept labels without a prediction.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -73,6 +77,8 @@ def reliability(
             predictions,
             labels,
             out=out,
+            group=group,
+            series=series,
             partial=partial,
             progress=lambda done, total: screen.progress("measuring", done, total),
         )

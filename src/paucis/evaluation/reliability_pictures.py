@@ -8,23 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from paucis.evaluation.reliability import BINS, Bins, Counts
+from paucis.evaluation.reliability import BINS, Bins, Counts, Ranks
 from paucis.evaluation.reliability_cases import EVERY, Sums
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Of M. Okabe and K. Ito, *Color Universal Design*, 2008."""
 
 Curve = tuple[Counts, Counts]
 """Shares kept and error rates."""
 
-_NAMES = {
+NAMES = {
     "entropy": "entropy",
     "confidence": "1 - confidence",
     "expected_entropy": "expected entropy",
     "mutual_information": "mutual information",
 }
+"""What the doubt that each map tells is called."""
 
 
 def draw_reliability(path: Path, pooled: Mapping[str, Sums], curves: Sequence[Curve], region: str) -> None:
@@ -48,20 +49,29 @@ def draw_reliability(path: Path, pooled: Mapping[str, Sums], curves: Sequence[Cu
     figure = Figure(figsize=(4.0 * columns, 4.3), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, columns, height_ratios=(3.2, 1), sharex="col", squeeze=False)
-    _reliability(grid[:, 0], {name: sums.bins[EVERY] for name, sums in pooled.items()}, "winning class, by region")
+    reliability_axes(grid[:, 0], {name: sums.bins[EVERY] for name, sums in pooled.items()}, "winning class, by region")
     if classes:
-        _reliability(grid[:, 1], {name: here.bins[name] for name in classes}, f"each class against the rest, {region}")
+        by_class = {name: here.bins[name] for name in classes}
+        reliability_axes(grid[:, 1], by_class, f"each class against the rest, {region}")
     for axes in grid[:, -1]:
         axes.remove()
-    _risk(figure.add_subplot(grid[0, -1].get_gridspec()[:, -1]), here, curves, region)
+    maps = {NAMES.get(name, name): ranks for name, ranks in here.errors.items()}
+    risk_axes(figure.add_subplot(grid[0, -1].get_gridspec()[:, -1]), maps, curves, region)
     write(path, lambda file: figure.savefig(file, dpi=120, format="png"), ELSEWHERE)
 
 
-def _reliability(grid: Any, several: Mapping[str, Bins], title: str) -> None:
+def reliability_axes(grid: Any, several: Mapping[str, Bins], title: str) -> None:
+    """Draws what was stated against what came true, and below it the share of voxels.
+
+    Args:
+        grid: two axes, one above the other.
+        several: bins by the name that the legend gives them.
+        title: after the word *Reliability*.
+    """
     above, below = grid
     above.plot((0, 1), (0, 1), color="0.6", linewidth=0.8, linestyle="--")
     edges = np.linspace(0, 1, BINS + 1)
-    for color, (name, bins) in zip(_COLORS * 4, several.items(), strict=False):
+    for color, (name, bins) in zip(COLORS * 4, several.items(), strict=False):
         some = bins.count > 0
         if not some.any():
             continue
@@ -82,14 +92,21 @@ def _reliability(grid: Any, several: Mapping[str, Bins], title: str) -> None:
         _plain(axes)
 
 
-def _risk(axes: Any, pooled: Sums, curves: Sequence[Curve], region: str) -> None:
-    for color, (name, ranks) in zip(_COLORS * 2, pooled.errors.items(), strict=False):
+def risk_axes(axes: Any, several: Mapping[str, Ranks], curves: Sequence[Curve], region: str) -> None:
+    """Draws the error rate among the least uncertain voxels against the share of voxels kept.
+
+    Args:
+        axes: to draw on.
+        several: ranks by the name that the legend gives them.
+        curves: of single cases by the first of them, drawn thin; none where there are several sources.
+        region: for the title.
+    """
+    for color, (name, ranks) in zip(COLORS * 2, several.items(), strict=False):
         if ranks.count.sum():
-            label = f"{_NAMES.get(name, name)}: {ranks.aurc:.4f}"
+            label = f"{name}: {ranks.aurc:.4f}"
             axes.plot(*ranks.risk_coverage(), color=color, linewidth=1.6, zorder=3, label=label)
-    first = next(iter(pooled.errors), "")
     for number, curve in enumerate(curves):
-        note = None if number else f"single cases, {_NAMES.get(first, first)}"
+        note = None if number else f"single cases, {next(iter(several), '')}"
         axes.plot(*curve, color="0.75", linewidth=0.6, zorder=1, label=note)
     axes.set_title(f"Risk and coverage, {region}", fontsize=9)
     axes.set_xlabel("share of voxels kept, the least uncertain first", fontsize=8)

@@ -95,7 +95,7 @@ def table_of(summary: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> tuple
     shown = ("error_rate", "ece", "ace", "brier")
     head = ["region", "class", "error rate", "ECE", "ACE", "Brier"]
     body = [
-        [region, name, *(_shown(figures.get(key)) for key in shown)]
+        [region, name, *(figure_text(figures.get(key)) for key in shown)]
         for region, classes in summary.items()
         for name, figures in classes.items()
     ]
@@ -110,7 +110,7 @@ def errors_of(summary: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> tupl
         for key in figures:
             if key.startswith("aurc:"):
                 name = key.partition(":")[2]
-                body.append([region, name, _shown(figures.get(f"auroc:{name}")), _shown(figures[key], 4)])
+                body.append([region, name, figure_text(figures.get(f"auroc:{name}")), figure_text(figures[key], 4)])
     return ["region", "map", "AUROC of errors", "AURC"], body
 
 
@@ -133,7 +133,8 @@ def _over_patients(rows: Sequence[Mapping[str, Any]], key: str) -> Figure:
     return Figure(mean, *bootstrap_interval(means), cases=sum(map(len, patients.values())))
 
 
-def _shown(one: Figure | None, digits: int = 3) -> str:
+def figure_text(one: Figure | None, digits: int = 3) -> str:
+    """Mean and interval; a dash for what is undefined."""
     if one is None or math.isnan(one.mean):
         return "-"
     if digits == 3:

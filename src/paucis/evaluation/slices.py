@@ -77,7 +77,7 @@ def common_slices(panels: Sequence[Panel]) -> list[Slice]:
     """
     geometry, shape = panels[0].geometry, panels[0].reference.shape
     turn = trace_of(geometry, shape, slice_axis=0)
-    kinds = [orient(_kinds(panel.prediction, panel.reference, panel.ignore), turn) for panel in panels]
+    kinds = [orient(kinds_of(panel.prediction, panel.reference, panel.ignore), turn) for panel in panels]
     wrong = sum(((one == EXTRA) | (one == MISSED) | (one == CONFUSED)).sum(axis=(1, 2)) for one in kinds)
     chosen = int(np.argmax(wrong if np.any(wrong) else (kinds[0] == RIGHT).sum(axis=(1, 2))))
     upside = rows_point_up(turn)
@@ -108,7 +108,8 @@ def common_slices(panels: Sequence[Panel]) -> list[Slice]:
     ]
 
 
-def _kinds(prediction: NDArray[np.integer], reference: NDArray[np.integer], ignore: int) -> NDArray[np.uint8]:
+def kinds_of(prediction: NDArray[np.integer], reference: NDArray[np.integer], ignore: int) -> NDArray[np.uint8]:
+    """The kind of each voxel, 0 where both are background; of class indices of any equal shape."""
     kinds = np.zeros(reference.shape, dtype=np.uint8)
     kinds[(prediction > 0) & (reference == 0)] = EXTRA
     kinds[(prediction == 0) & (reference > 0)] = MISSED

@@ -104,7 +104,9 @@ def compare(
     for path in paths:
         if not path.exists():
             raise PaucisError(f"{path}: no such file or folder: check the path")
-    called = _names(paths, names)
+    if len(paths) < 2:
+        raise PaucisError("give two sets of results or more, the reference first")
+    called = set_names(paths, names)
     first = _index(reference, called)
     folder, tell = Path(out), progress or (lambda what, done, total: None)
     if folder.exists() and not folder.is_dir():
@@ -131,9 +133,12 @@ def compare(
     return Compare(folder, called[first], lines, unit, masks, tuple(notes))
 
 
-def _names(paths: Sequence[Path], given: Sequence[str]) -> list[str]:
-    if len(paths) < 2:
-        raise PaucisError("give two sets of results or more, the reference first")
+def set_names(paths: Sequence[Path], given: Sequence[str]) -> list[str]:
+    """What sets of results, or runs, are called: as given, else by their folders, with the one above where it helps.
+
+    Raises:
+        PaucisError: not a name for each, or two of one name.
+    """
     if given and len(given) != len(paths):
         raise PaucisError(f"--name was given {len(given)} times for {len(paths)} sets: name all, or none")
     names = [name.replace("/", "_") for name in given] or [_plain_name(path) for path in paths]

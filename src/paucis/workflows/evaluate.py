@@ -104,7 +104,7 @@ def evaluate(
     pairs, missing, unmatched = match(predicted, labeled)
     _check(predicted, labeled, pairs, missing, partial)
     scheme = agree(predicted, labeled, pairs, classes, lambda paths: _values(paths, workers))
-    patients = _patients(pairs, labeled, group)
+    patients = patients_of(pairs, labeled, group)
     rows: list[Row] = []
     work = _Measure(scheme, tolerance_mm, convention, patients)
     for number, (pair, found) in enumerate(zip(pairs, over(work, pairs, workers), strict=True), start=1):
@@ -249,7 +249,8 @@ def _values(paths: Iterable[Path], workers: int | None) -> dict[Path, set[int]]:
     return dict(zip(files, over(values_of_file, files, workers), strict=True))
 
 
-def _patients(pairs: Sequence[Pair], labeled: Masks, pattern: str | None) -> dict[str, str]:
+def patients_of(pairs: Sequence[Pair], labeled: Masks, pattern: str | None) -> dict[str, str]:
+    """The patient of each pair's case: as the labels' dataset says, or as ``pattern`` finds it in the name."""
     if pattern is None:
         return {pair.name: labeled.groups.get(pair.labeled_as, "") for pair in pairs}
     cases = tuple(Case(pair.name, (pair.prediction,)) for pair in pairs)

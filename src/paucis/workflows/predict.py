@@ -47,6 +47,7 @@ def predict(
     series: str | None = None,
     form: str = "own",
     save_probabilities: bool = False,
+    keep: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts a scan or a folder of scans.
@@ -69,6 +70,7 @@ def predict(
         series: of DICOM scans, the series to predict (``paucis.data.dicom_files.choose``); None takes all.
         form: ``own``, each scan's own format (NIfTI for DICOM scans); or ``dicom-seg``, masks as DICOM segmentations.
         save_probabilities: also writes one map of probabilities per class.
+        keep: leave the cases that an earlier call wrote to ``out`` in its table and manifest.
         progress: told before the first case and after each.
 
     Raises:
@@ -84,7 +86,7 @@ def predict(
     _check_form(cases, form)
     tell = progress or (lambda done, total: None)
     runs = [str(folder) for folder in (run, *also)]
-    writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form))
+    writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form), keep=keep)
     try:
         tell(0, len(cases))
         for number, case in enumerate(cases, 1):

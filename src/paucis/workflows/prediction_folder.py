@@ -18,6 +18,7 @@ from paucis.data.case import Case, Geometry
 from paucis.data.formats import map_suffix, mask_suffix, write_map, write_mask, write_segmentation
 from paucis.data.plan import Plan
 from paucis.data.segment_codes import Codes
+from paucis.engine.files import read_json
 from paucis.errors import PaucisError
 from paucis.files import write, write_json
 from paucis.inference.predictor import CasePrediction
@@ -64,9 +65,12 @@ class PredictionWriter:
         plan: classes and raw mask values.
         runs: run folders, for the manifest.
         codes: of the classes, for masks as DICOM segmentations; None writes each scan's own format.
+        keep: leave the cases that an earlier call finished in table and manifest, and add to them.
     """
 
-    def __init__(self, out: Path, plan: Plan, runs: Sequence[str], codes: Codes | None = None) -> None:
+    def __init__(
+        self, out: Path, plan: Plan, runs: Sequence[str], codes: Codes | None = None, *, keep: bool = False
+    ) -> None:
         self.out = out
         self.codes = codes
         self.plan = plan
@@ -77,6 +81,8 @@ class PredictionWriter:
         self.rows: list[dict[str, Any]] = []
         self.units: set[str] = set()
         self.sampled: dict[str, None] = {}  # columns of the samples' volumes, in order
+        if keep:
+            self._take_over()
         self._in_folder(self._start)
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -105,8 +111,25 @@ class PredictionWriter:
         self.out.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir()
-        self.result.manifest.unlink(missing_ok=True)  # an older one would name files that are about to change
-        self.result.table.unlink(missing_ok=True)
+        if not self.entries:
+            self.result.manifest.unlink(missing_ok=True)  # an older one would name files that are about to change
+            self.result.table.unlink(missing_ok=True)
+
+    def _take_over(self) -> None:
+        """The cases of an earlier call whose files are all there."""
+        if not (self.result.manifest.is_file() and self.result.table.is_file()):
+            return
+        for entry in read_json(self.result.manifest).get("cases", []):
+            maps = {name: self.out / place for name, place in entry["maps"].items()}
+            if all(path.is_file() for path in (self.out / entry["mask"], *maps.values())):
+                self.entries.append(entry)
+                self.result.masks[entry["name"]] = self.out / entry["mask"]
+                self.result.maps[entry["name"]] = maps
+        with self.result.table.open(newline="") as file:
+            self.rows = [row for row in csv.DictReader(file) if row["case"] in self.result.masks]
+        columns = self.rows[0] if self.rows else {}
+        self.units = {unit for unit in ("volume_ml", "volume_pixels") if unit in columns}
+        self.sampled = {name: None for name in columns if name.startswith("sampled_")}
 
     def _write(self, case: Case, prediction: CasePrediction) -> None:
         geometry = prediction.geometry

@@ -21,6 +21,7 @@ from paucis.evaluation.reliability_pictures import Curve, draw_reliability
 from paucis.evaluation.reliability_tables import RULES, Figure, rows_of, summarize, write_reliability
 from paucis.evaluation.structures import Checked, agreement, read_structures
 from paucis.evaluation.values import UNKNOWN
+from paucis.workflows.evaluate import patients_of
 
 Progress = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
@@ -39,6 +40,8 @@ class Reliability:
         structures: by class, how far scores and volume intervals of ``cases.csv`` can be trusted.
         rows: every figure of every case.
         notes: what a reader has to know.
+        pooled: the voxels of all cases, by region.
+        curves: risk-coverage curve of each case by the first map, in ``REGION``.
     """
 
     out: Path
@@ -46,6 +49,8 @@ class Reliability:
     structures: dict[str, dict[str, Any]]
     rows: list[dict[str, Any]]
     notes: tuple[str, ...]
+    pooled: dict[str, Sums]
+    curves: list[Curve]
 
 
 def reliability(
@@ -53,6 +58,8 @@ def reliability(
     labels: str | Path,
     *,
     out: str | Path | None = None,
+    group: str | None = None,
+    series: str | None = None,
     partial: bool = False,
     progress: Progress | None = None,
 ) -> Reliability:
@@ -64,6 +71,8 @@ def reliability(
             score is known.
         labels: dataset or folder of reference masks.
         out: folder for the results; ``PREDICTIONS/reliability`` by default.
+        group: regular expression that finds the patient in a case's name; means and intervals are over patients.
+        series: of labels in a DICOM dataset, the series that are cases (``data.series``).
         partial: allow labels without a prediction.
         progress: told after every case.
 
@@ -71,11 +80,12 @@ def reliability(
         PaucisError: no maps, masks that do not fit together, or results that cannot be written.
     """
     folder = Path(predictions)
-    predicted, labeled = find_predictions(folder), find_labels(Path(labels))
+    predicted, labeled = find_predictions(folder), find_labels(Path(labels), series)
     maps = find_maps(folder)
     pairs, missing, _ = match(predicted, labeled)
     _check(predicted, labeled, pairs, missing, partial)
     scheme = agree(predicted, labeled, pairs, None, _values)
+    patients = patients_of(pairs, labeled, group)
     structures = {(one.case, one.name): one for one in read_structures(folder)}
     rows: list[dict[str, Any]] = []
     curves: list[Curve] = []
@@ -84,7 +94,7 @@ def reliability(
     for number, pair in enumerate(pairs, 1):
         masks = read_pair(pair, scheme)
         sums = _sums(folder, pair, masks, scheme, maps.get(pair.name, {}))
-        rows += rows_of(CaseSums(pair.name, labeled.groups.get(pair.labeled_as) or pair.name, sums))
+        rows += rows_of(CaseSums(pair.name, patients.get(pair.name) or pair.name, sums))
         for region, found in sums.items():
             pooled[region].join(found)
         first = next(iter(sums[REGION].errors.values()), None)
@@ -104,7 +114,7 @@ def reliability(
     place = Path(out) if out is not None else folder / "reliability"
     write_reliability(place, rows, summary, {"structures": by_class}, notes)
     draw_reliability(place / "reliability.png", pooled, curves, REGION)
-    return Reliability(place, summary, by_class, rows, notes)
+    return Reliability(place, summary, by_class, rows, notes, pooled, curves)
 
 
 def _sums(folder: Path, pair: Pair, masks: CasePair, scheme: Scheme, maps: dict[str, Path]) -> dict[str, Sums]:
