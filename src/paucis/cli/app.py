@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paucis.cli import judging, suggesting
+from paucis.cli import judging, reporting, suggesting
 
 app = typer.Typer(
     name="paucis",
@@ -331,6 +331,7 @@ def phantom(
 
 for _command in (judging.compare, judging.reliability, judging.calibrate, judging.review, suggesting.suggest):
     app.command()(_command)
+app.command()(reporting.report)
 
 
 def _section(overrides: list[str] | None, section: str) -> dict[str, Any]:
