@@ -86,7 +86,7 @@ def check_options(
     command: str, values: dict[str, str], method: str | None, recipe: str | None, plugs: tuple[str, ...] = ()
 ) -> None:
     """Raises where a key does not exist or a value does not fit."""
-    if command == "predict":
+    if command in ("predict", "suggest"):
         build(PredictOptions, {key.removeprefix("predict."): value for key, value in values.items()}, "predict.")
     elif command == "check":
         build(SECTIONS["data"], {key.removeprefix("data."): value for key, value in values.items()}, "data.")
