@@ -90,7 +90,7 @@ def check_options(
         build(PredictOptions, {key.removeprefix("predict."): value for key, value in values.items()}, "predict.")
     elif command == "check":
         build(SECTIONS["data"], {key.removeprefix("data."): value for key, value in values.items()}, "data.")
-    elif command == "train":
+    elif command in ("train", "pretrain"):
         if not any(":" in (given or "") for given in (method, values.get("network"))):  # modules that pages make up
             resolve("scans", {**values, **({"method": method} if method else {})}, plugs, recipe)
     else:
@@ -105,7 +105,7 @@ def test_every_command_line_parses(line: Command) -> None:
     command = cli(line.words[0])
     parsed = command.make_context(line.words[0], list(line.words[1:])).params
     values = dict(word.split("=", 1) for word in parsed.get("overrides") or [])
-    if "=" in str(parsed.get("dataset") or ""):
+    if "=" in str(parsed.get("dataset") or parsed.get("images") or ""):
         pytest.fail("no dataset before the options")
     check_options(line.words[0], values, parsed.get("method"), parsed.get("recipe"), tuple(parsed.get("plug") or ()))
 

@@ -163,6 +163,8 @@ def test_a_resumed_training_has_the_losses_of_one_that_went_on(name: str, ndim: 
 @every_method
 def test_predictions_are_probabilities_of_the_images_size(name: str, ndim: int) -> None:
     task = TASKS[ndim]
+    if METHODS.get(name).pretrains:
+        pytest.skip("a pretraining predicts nothing, which its own test holds it to")
     for _, method in stages(name, ndim):
         method.eval()
         images = make_batch(task, labeled=2).labeled.images  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paucis.cli import judging, reporting, suggesting
+from paucis.cli import judging, pretraining, reporting, suggesting
 
 app = typer.Typer(
     name="paucis",
@@ -116,6 +116,9 @@ def train(
     render.out(render.trained(trained))
     if not trained.finished:
         raise typer.Exit(130)
+
+
+app.command()(pretraining.pretrain)
 
 
 @app.command()

@@ -127,8 +127,8 @@ def entries(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines) if lines else "none yet"
 
 
-def trained(result: Any) -> str:
-    """What a training left."""
+def trained(result: Any, command: str = "train") -> str:
+    """What a training or pretraining left."""
     lines = []
     for name, stage in result.results.items():
         best = stage["best"]
@@ -139,7 +139,9 @@ def trained(result: Any) -> str:
         else:
             lines.append(f"{name}: {stage['steps']} steps, not validated")
     if not result.finished:
-        lines.append(f"stopped and saved; go on with: paucis train --resume --out {result.folder}")
+        lines.append(f"stopped and saved; go on with: paucis {command} --resume --out {result.folder}")
+    elif command == "pretrain":
+        lines.append(f"start from it with: paucis train DATASET --init {result.folder}")
     lines.append(f"run: {result.folder}")
     return "\n".join(lines)
 

@@ -35,6 +35,14 @@ class TrainOptions:
     )
     memory_format: str = option("auto", "order of tensors in memory", choices=("auto", "contiguous", "channels_last"))
     compile: bool = option(False, "compile the networks (falls back with one warning)")
+    frozen: float | None = option(
+        None,
+        "share of the steps in which the encoder stays as --init gave it, its normalization too; none = half where "
+        "--init is a pretraining, else 0",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    taken: str = option("all", "what of --init is taken over", choices=("all", "encoder"))
     clip: float | None = option(12.0, "largest norm of a phase's gradient; none = no limit", minimum=0.0)
     log_every: int = option(10, "steps between two rows of training.csv", minimum=1)
 

@@ -21,7 +21,7 @@ from paucis.engine.config import Config
 from paucis.engine.loop import Loop, place
 from paucis.engine.pseudo import write_pseudo_labels
 from paucis.engine.records import CsvRecord
-from paucis.engine.runs import RunFolder, load_into, make_stage, stage_number, stages
+from paucis.engine.runs import RunFolder, frozen_share, load_into, make_stage, stage_number, stages
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Method, Stage
 from paucis.networks import guard_convolutions
@@ -152,6 +152,7 @@ class _Stage:
             given=config.given,
             clip=config.train.clip,
             order=config.train.memory_format,
+            frozen=frozen_share(config, self.stage),
         )
 
     def _trainer(self, device: torch.device, processes: int, precision: devices.Precision, follow: Follow) -> Trainer:

@@ -42,6 +42,7 @@ class Loop(LightningModule):
         given: what the user asked for by dotted key.
         clip: largest gradient norm per phase, or None.
         order: ``train.memory_format``.
+        frozen: share of the steps in which the networks' encoders are not trained, their normalization included.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Loop(LightningModule):
         given: Mapping[str, Any],
         clip: float | None,
         order: str,
+        frozen: float = 0.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -66,7 +68,7 @@ class Loop(LightningModule):
         self.plugins = nn.ModuleList(plugins)
         self.augmentation = augmentation
         self.stage, self.start, self.total, self.seed = stage, start, total, seed
-        self.gradient, self.clip, self.order = gradient, clip, order
+        self.gradient, self.clip, self.order, self.frozen = gradient, clip, order, frozen
         self.phases = _with_plugins(method.phases, trainable(self.plugins)) if gradient else ()
         self.schedules = [phase_options(phase, optimizer, given) for phase in self.phases]
         self.made = [make_optimizer(p.parameters, o) for p, o in zip(self.phases, self.schedules, strict=True)]
@@ -90,9 +92,10 @@ class Loop(LightningModule):
         clock = Clock(self.start + index, self.total)
         generator = seed_step(self.seed, self.stage, self.global_rank, clock.step)
         self.check_finite()
+        still = self._hold_encoders(clock)
         with torch.no_grad():
             batch = self.augmentation(batch, generator)
-        results = [self._phase(batch, clock, number) for number in range(len(self.phases))]
+        results = [self._phase(batch, clock, number, still) for number in range(len(self.phases))]
         if not self.gradient:
             with torch.no_grad():
                 results = [self.method.step(batch, clock, Phase("main", []))]
@@ -120,10 +123,21 @@ class Loop(LightningModule):
                 "the last checkpoint is kept: lower optimizer.rate, or train with train.precision=32"
             )
 
-    def _phase(self, batch: Batch, clock: Clock, number: int) -> StepResult:
+    def _hold_encoders(self, clock: Clock) -> set[int]:
+        """Puts encoders that are not to move yet into eval mode; the ids of their parameters."""
+        if not self.frozen:
+            return set()
+        parts = [part for network in self.method.networks() for part in network.encoder_parts()]
+        held = clock.fraction < self.frozen
+        for part in parts:
+            part.train(not held)
+        return {id(parameter) for part in parts for parameter in part.parameters()} if held else set()
+
+    def _phase(self, batch: Batch, clock: Clock, number: int, still: set[int]) -> StepResult:
         phase, optimizer = self.phases[number], self.made[number]
         set_rate(optimizer, rate(self.schedules[number], clock))
-        with _only(phase.parameters, merge(*(other.parameters for other in self.phases))):
+        moving = [parameter for parameter in phase.parameters if id(parameter) not in still]
+        with _only(moving, merge(*(other.parameters for other in self.phases))):
             result = self.method.step(batch, clock, phase)
             if number == 0:
                 self._add_plugin_losses(result, batch, clock)

@@ -211,7 +211,8 @@ def make_stage(
         carried.append(plugin)
     if initial and config.init is not None and not stage.continues:  # plug-ins' blocks may have weights there too
         for network in method.networks():
-            load_weights(network, network_weights(config.init))
+            without = "decoder." if config.train.taken == "encoder" else None
+            load_weights(network, network_weights(config.init), without=without)
     return method, tuple(carried)
 
 
@@ -293,6 +294,25 @@ def network_weights(source: str | Path) -> Path:
     folder.require()
     stage = trained_stages(folder, folder.config())[-1].name
     return folder.weights(stage).with_suffix(".network.safetensors")
+
+
+def frozen_share(config: Config, stage: Stage) -> float:
+    """Share of a stage's steps in which the encoders stay as ``--init`` gave them.
+
+    Raises:
+        PaucisError: ``train.frozen`` without ``--init``.
+    """
+    if config.init is None:
+        if config.train.frozen:
+            raise PaucisError("train.frozen keeps what --init gives, and there is none: name a run, or leave it out")
+        return 0.0
+    if stage.continues or not stage.gradient:
+        return 0.0
+    if config.train.frozen is not None:
+        return config.train.frozen
+    folder = RunFolder(config.init)
+    pretraining = folder.config_file.is_file() and METHODS.get(folder.config().method).pretrains
+    return 0.5 if pretraining else 0.0
 
 
 def load_into(method: Method, path: Path) -> None:

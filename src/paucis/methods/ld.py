@@ -16,6 +16,7 @@ from paucis.losses.region_discrimination import cluster_entropy, region_discrimi
 from paucis.methods.base import Build, Clock, Method, Phase, Setting, Stage, StepResult, register
 from paucis.methods.memory import of_others
 from paucis.methods.patch_views import LocalViewOptions, LocalViews, patch_grid
+from paucis.methods.pretraining import Pretraining
 from paucis.methods.unlabeled import cannot_mix, valid_unlabeled
 from paucis.networks.blocks import resize_to
 from paucis.networks.local_head import ClusteringBranch, EmbeddingBranch, branch_site, freeze_beyond
@@ -74,7 +75,7 @@ class Seen(NamedTuple):
 
 
 @register("ld")
-class LocalDiscrimination(Method):
+class LocalDiscrimination(Pretraining):
     """Pretraining on unlabeled images: patches find their other view, regions their prototype.
 
     - ``patches``: ``L = L_Pd + L_Hm`` (Eq. 27). Two views of an image, the second turned, are cut into a grid of
@@ -102,8 +103,6 @@ class LocalDiscrimination(Method):
     """
 
     Options = LDOptions
-    uses_labeled = False
-    pretrains = True
 
     def __init__(
         self,

@@ -142,6 +142,10 @@ class Network(nn.Module):
         """A further decoder on the same encoder, freshly initialised (CCT, MC-Net, UGPCL, URPC)."""
         raise NotImplementedError
 
+    def encoder_parts(self) -> list[nn.Module]:
+        """The modules that the network consists of besides its decoder and inserted blocks."""
+        return [part for name, part in self.named_children() if name not in ("decoder", "inserted")]
+
     def insert(self, site: str, block: nn.Module) -> None:
         """Puts a block, which keeps shape and channels, where the map of ``site`` passes.
 

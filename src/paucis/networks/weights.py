@@ -34,7 +34,7 @@ class LoadReport(NamedTuple):
     unexpected: tuple[str, ...]
 
 
-def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
+def load_weights(network: nn.Module, path: str | Path, *, without: str | None = None) -> LoadReport:
     """Loads weights of the whole network or of a part such as its encoder.
 
     Names may have another prefix in the file (``module.``, ``student.``) or none where the network has one
@@ -44,12 +44,13 @@ def load_weights(network: nn.Module, path: str | Path) -> LoadReport:
         network: changed in place.
         path: a safetensors file, or a torch file of tensors (possibly inside a checkpoint's ``state_dict``); it is
             read without executing anything from it.
+        without: names in the network that begin so are left as they are (``decoder.``).
 
     Raises:
         PaucisError: no such file, not a file of weights, or hardly a tensor of it fits the network.
     """
     given = read_tensors(path)
-    own = network.state_dict()
+    own = {k: value for k, value in network.state_dict().items() if without is None or not k.startswith(without)}
     strip, start, fitting = _fitting(given, own)
     if max(len(fitting) / max(len(given), 1), len(fitting) / max(len(own), 1)) < _ENOUGH:
         raise PaucisError(

@@ -13,6 +13,7 @@ import torch
 
 from paucis.batch import Task
 from paucis.data.cache import Cache
+from paucis.data.case import Dataset
 from paucis.data.checks import check
 from paucis.data.facts import gather
 from paucis.data.groups import regroup
@@ -115,7 +116,6 @@ def train(
     Raises:
         PaucisError: anything the user can mend, in one line.
     """
-    hooks, folder = hooks or Hooks(), RunFolder(out)
     asked = {
         "method": method,
         "network": network,
@@ -124,12 +124,57 @@ def train(
         **(options or {}),
     }
     values = {name: value for name, value in asked.items() if value is not None}
+    return run(
+        dataset,
+        out=out,
+        values=values,
+        plugs=plugs,
+        recipe=recipe,
+        resume=resume,
+        stage=stage,
+        from_stage=from_stage,
+        hooks=hooks or Hooks(),
+    )
+
+
+def run(
+    dataset: str | Path | None,
+    *,
+    out: str | Path,
+    values: dict[str, Any],
+    plugs: tuple[str, ...] = (),
+    recipe: str | None = None,
+    resume: bool = False,
+    stage: str | None = None,
+    from_stage: str | None = None,
+    hooks: Hooks,
+    pretraining: bool = False,
+) -> Trained:
+    """What ``train`` and ``pretrain`` share: from a request to a run.
+
+    Args:
+        dataset: folder of the dataset, or None with ``resume``.
+        out: the run folder.
+        values: what is asked for, by dotted key; a recipe stands behind it.
+        plugs: plug-ins to carry.
+        recipe: name or file of a recipe.
+        resume: go on with the run in ``out``.
+        stage: the one stage to train.
+        from_stage: the stage from which all is trained anew.
+        hooks: how to follow along.
+        pretraining: whether a method that pretrains is asked for, or one that does not.
+
+    Raises:
+        PaucisError: anything the user can mend, in one line.
+    """
+    folder = RunFolder(out)
     if from_stage is not None and not folder.config_file.is_file():
         raise PaucisError(f"{folder.path}: holds no run to go on with from a stage: leave --from-stage out")
     if (resume or from_stage is not None) and folder.config_file.is_file():
         config = _resumed(folder, dataset, values, plugs, recipe)
     else:
         config = _fresh(folder, dataset, values, plugs, recipe, resume)
+    _refuse_kind(config, pretraining)
     for name, key in ((stage, "--stage"), (from_stage, "--from-stage")):
         if name is not None:
             stage_number(config, name, key)
@@ -207,17 +252,14 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
     started = time.perf_counter()
     dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
-    split = (
-        folder.split() if folder.split_file.is_file() else make_split(dataset, config.data, config.labels, config.seed)
-    )
-    roles = apply_split(dataset, split)
-    method = METHODS.get(config.method)
+    split = folder.split() if folder.split_file.is_file() else _split(dataset, config)
+    roles, method = _roles(dataset, split, config), METHODS.get(config.method)
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
     store, workers = cache_home(config.data), prepare_workers(config.data)
     facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"), ignored(dataset))
     problems = [*problems, *check(dataclasses.replace(dataset, cases=tuple(used)), facts)]
     _refuse(problems, hooks)
-    dataset = with_classes(dataset, facts.values())
+    dataset = _without_classes(dataset) if method.pretrains else with_classes(dataset, facts.values())
     if folder.plan_file.is_file():
         plan = folder.plan()
     else:
@@ -245,12 +287,46 @@ def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
     while not (folder.config_file.is_file() and folder.state().get("prepared")):
         time.sleep(0.2)
     dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
-    roles, plan = apply_split(dataset, folder.split()), folder.plan()
+    roles, plan = _roles(dataset, folder.split(), config), folder.plan()
     uses_unlabeled = METHODS.get(config.method).uses_unlabeled
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])
     store = cache_home(config.data)
     facts, _ = gather(used, store, ignore=ignored(dataset))
     return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan
+
+
+def _refuse_kind(config: Config, pretraining: bool) -> None:
+    """A pretraining has a command of its own: it opens no label and leaves nothing to predict with."""
+    name, pretrains = config.method, METHODS.get(config.method).pretrains
+    if pretrains and not pretraining:
+        raise PaucisError(
+            f"method '{name}' is a pretraining: paucis pretrain IMAGES --method {name} --out RUN, then "
+            "paucis train DATASET --init RUN"
+        )
+    if pretraining and not pretrains:
+        known = ", ".join(known for known, kind in METHODS if kind.pretrains)
+        raise PaucisError(f"method '{name}' is no pretraining ({known}): paucis train trains it")
+
+
+def _split(dataset: Dataset, config: Config) -> Split:
+    """Who is what. A pretraining sees the images of every training case and the label of none."""
+    if not METHODS.get(config.method).pretrains:
+        return make_split(dataset, config.data, config.labels, config.seed)
+    every = dataclasses.replace(config.data, unlabeled=None)
+    split = make_split(dataset, every, seed=config.seed, need_labels=False)
+    names = [case.name for case in dataset.cases if case.name in set(split.train)]
+    return Split((), tuple(names[: config.data.unlabeled]), split.val, split.test)
+
+
+def _roles(dataset: Dataset, split: Split, config: Config) -> Roles:
+    """The cases of each role; validation cases have no part in a pretraining."""
+    roles = apply_split(dataset, split)
+    return roles._replace(val=()) if METHODS.get(config.method).pretrains else roles
+
+
+def _without_classes(dataset: Dataset) -> Dataset:
+    """The dataset as a pretraining plans it: any two classes, of which none is ever seen."""
+    return dataclasses.replace(dataset, classes=("background", "foreground"), values=(0, 1))
 
 
 def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabeled: bool) -> Material:
@@ -325,6 +401,6 @@ def _summary(config: Config, plan: Plan, roles: Roles, split: Split, size: int) 
         f"{plan.ndim}D, patch {'x'.join(map(str, plan.patch))}, batch {config.train.batch_size or plan.batch_size}",
         f"cache {size / 2**20:.0f} MiB",
     ]
-    if not roles.val:
+    if not roles.val and not METHODS.get(config.method).pretrains:
         parts.append("no case is left for validation: the last weights count as the best")
     return "; ".join(parts)

@@ -1,0 +1,224 @@
+"""From images without labels to a network that a training starts from, through the real command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from making_dicom import noise, series
+from paucis.cli import main
+from paucis.data.case import Geometry
+from paucis.data.formats import write_map
+from paucis.engine.runs import open_run
+from paucis.workflows.pretrain import pretrain
+from paucis.workflows.train import Hooks, train
+
+QUICK = {
+    "network.features": 4,
+    "method.dim": 8,
+    "method.clusters": 3,
+    "train.steps": 5,
+    "train.unlabeled_batch_size": 2,
+    "train.workers": 0,
+    "data.workers": 0,
+    "train.log_every": 1,
+}
+SUPERVISED = {name: value for name, value in QUICK.items() if not name.startswith("method.")} | {
+    "train.batch_size": 2,
+    "validation.cases": 1,
+    "optimizer.rate": 0.01,
+}
+
+
+def call(*words: object) -> int:
+    with pytest.raises(SystemExit) as done:
+        main([str(word) for word in words])
+    return int(done.value.code or 0)
+
+
+def given(values: dict[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def pictures(root: Path, count: int = 6, mode: str = "RGB", masks: bool = False) -> Path:
+    rng = np.random.default_rng(0)
+    (root / "images").mkdir(parents=True)
+    for index in range(count):
+        array = rng.integers(0, 255, (32, 32, 3) if mode == "RGB" else (32, 32), dtype=np.uint8)
+        Image.fromarray(array).save(root / "images" / f"case_{index}.png")
+        if masks:
+            mask = np.zeros((32, 32), np.uint8)
+            mask[8:20, 8 + index : 24] = 255
+            (root / "masks").mkdir(exist_ok=True)
+            Image.fromarray(mask).save(root / "masks" / f"case_{index}.png")
+    return root
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "training.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def network(run: Path, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(run / "stages" / stage / "last.network.safetensors")
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures(tmp_path_factory.mktemp("pictures") / "set", masks=True)
+
+
+@pytest.fixture(scope="module")
+def pretrained(labeled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "ld"
+    assert call("pretrain", labeled / "images", "--out", out, "network=unet", *given(QUICK)) == 0
+    return out
+
+
+def test_a_folder_of_pictures_is_enough(pretrained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(pretrained)
+    assert [(row["stage"], row["step"]) for row in found] == [
+        ("patches", "1"),
+        *[("regions", str(k)) for k in range(1, 5)],
+    ]
+    assert {"patches", "mixup", "regions", "entropy", "agreement", "clusters_used"} <= set(found[-1])
+    split = json.loads((pretrained / "split.json").read_text())
+    assert len(split["unlabeled"]) == 6
+    assert split["labeled"] == split["val"] == split["test"] == []
+    assert json.loads((pretrained / "plan.json").read_text())["channels"] == ["red", "green", "blue"]
+    assert network(pretrained, "patches").keys() == network(pretrained, "regions").keys()
+    run = open_run(pretrained)
+    with torch.no_grad():
+        vectors = run.method.embed(torch.zeros(1, 3, 32, 32))
+    assert vectors.shape == (1, 8, 32, 32)
+
+
+@pytest.mark.parametrize("kind", ["gray", "volumes", "slices", "dicom"])
+def test_gray_pictures_volumes_their_slices_and_dicom_are_read(kind: str, tmp_path: Path) -> None:
+    folder, more = tmp_path / "scans", {}
+    if kind == "gray":
+        pictures(folder, 3, "L")
+    elif kind == "dicom":
+        for number in range(3):
+            series(folder / f"case{number}", noise((8, 16, 16), number), patient=f"P{number}", spacing=(1.0, 0.9, 0.9))
+        more = {"data.patch": "8,16,16", "network.depth": 2}
+    else:
+        for number in range(3):
+            write_map(folder / f"case{number}.nii.gz", noise((10, 18, 20), number).astype(np.float32), Geometry())
+        more = {"data.dims": "2", "data.patch": "16,16"} if kind == "slices" else {"data.patch": "8,16,16"}
+        more["network.depth"] = 2
+    done = pretrain(folder, out=tmp_path / "run", options={**QUICK, **more, "train.steps": 2, "network": "unet"})
+    assert done.finished
+    assert list(done.results) == ["patches", "regions"]
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["ndim"] == (2 if kind in ("gray", "slices") else 3)
+
+
+def test_no_label_is_opened_and_held_out_cases_are_left_alone(labeled: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "set"
+    for folder in ("images", "masks"):
+        (broken / folder).mkdir(parents=True)
+        for file in sorted((labeled / folder).iterdir()):
+            content = file.read_bytes() if folder == "images" else b"not a picture"
+            (broken / folder / file.name).write_bytes(content)
+    out = tmp_path / "run"
+    pretrain(broken, out=out, options={**QUICK, "train.steps": 2, "data.unlabeled": 3, "data.test": 0.2})
+    split = json.loads((out / "split.json").read_text())
+    assert len(split["unlabeled"]) == 3
+    assert split["val"]
+    assert split["test"]
+    assert not set(split["unlabeled"]) & {*split["val"], *split["test"]}
+
+
+def test_a_stopped_pretraining_goes_on_with_the_same_numbers(labeled: Path, pretrained: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(state: dict[str, Any]) -> None:
+        if (state["stage"], state["step"]) == ("regions", 2):
+            raise Stop
+
+    options, out = {**QUICK, "checkpoint.every": 1, "network": "unet"}, tmp_path / "run"
+    with pytest.raises(Stop):
+        pretrain(labeled / "images", out=out, options=options, hooks=Hooks(report=stop))
+    assert call("pretrain", "--resume", "--out", out) == 0
+    whole, again = network(pretrained, "regions"), network(out, "regions")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert [row["loss"] for row in rows(out)] == [row["loss"] for row in rows(pretrained)]
+
+
+def test_a_training_starts_from_it_with_a_still_encoder_and_then_moves_all(
+    labeled: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for share in ("1", "none", "0"):
+        out = tmp_path / share
+        options = {**SUPERVISED, "train.frozen": share, "network": "unet", "network.normalization": "batch"}
+        train(labeled, out=out, labels=2, init=_batch_normalized(pretrained, tmp_path), options=options)
+        found[share] = network(out, "train")
+    begun = network(tmp_path / "pre", "regions")
+    encoder = [name for name in begun if name.startswith("encoder.")]
+    decoder = [name for name in begun if name.startswith("decoder.") and name.endswith("weight")]
+    assert any("running_mean" in name for name in encoder)
+    assert all(torch.equal(found["1"][name], begun[name]) for name in encoder)
+    assert any(not torch.equal(found["1"][name], begun[name]) for name in decoder)
+    tracked = next(name for name in encoder if name.endswith("num_batches_tracked"))
+    moved = {share: int(state[tracked]) - int(begun[tracked]) for share, state in found.items()}
+    assert moved == {"1": 0, "none": 2, "0": 5}, "half of five steps, rounded up, are taken with a still encoder"
+
+
+def _batch_normalized(pretrained: Path, folder: Path) -> Path:
+    out = folder / "pre"
+    if not out.exists():
+        source = json.loads((pretrained / "config.json").read_text())["dataset"]
+        pretrain(source, out=out, options={**QUICK, "network": "unet", "network.normalization": "batch"})
+    return out
+
+
+def test_the_encoder_alone_can_be_taken_over(labeled: Path, pretrained: Path, tmp_path: Path) -> None:
+    options = {**SUPERVISED, "network": "unet", "train.frozen": "1", "train.steps": 1, "optimizer.rate": 0}
+    states = {}
+    for taken in ("all", "encoder"):
+        train(labeled, out=tmp_path / taken, labels=2, init=pretrained, options={**options, "train.taken": taken})
+        states[taken] = network(tmp_path / taken, "train")
+    begun = network(pretrained, "regions")
+    inner = [name for name in begun if name.startswith("decoder.blocks") and begun[name].ndim > 1]
+    assert all(torch.equal(states["all"][name], begun[name]) for name in inner)
+    assert not any(torch.equal(states["encoder"][name], begun[name]) for name in inner)
+    assert all(torch.equal(states["encoder"][name], begun[name]) for name in begun if name.startswith("encoder."))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "SET", "--method", "ld"], "paucis pretrain IMAGES --method ld"),
+        (["pretrain", "SET", "--method", "supervised"], "is no pretraining (ld"),
+        (["train", "SET", "train.frozen=0.5"], "train.frozen keeps what --init gives"),
+        (["pretrain", "SET", "method.grid=99"], "more patches than the crop"),
+        (["pretrain"], "which dataset?"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
+    words: list[str], said: str, labeled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = [str(labeled) if word == "SET" else word for word in words]
+    assert call(*words, "--out", out, "network.features=4", "train.steps=2", "data.workers=0", "train.workers=0") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_it_predicts_nothing_and_says_so(
+    labeled: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("predict", pretrained, labeled / "images", "--out", tmp_path / "masks") == 2
+    assert "is a pretraining and predicts no classes" in capsys.readouterr().err
