@@ -1,6 +1,6 @@
 """Segment medical images from few labels, know where the model is unsure, and choose which scan to label next.
 
-``paucis.pretrain``, ``paucis.train``, ``paucis.predict``, ``paucis.evaluate``, ``paucis.suggest`` and ``paucis.check`` do
+``paucis.train``, ``paucis.predict``, ``paucis.evaluate``, ``paucis.report``, ``paucis.suggest`` and ``paucis.check`` do
 what the commands of the same names do. They are imported on first use, so that ``import paucis`` costs nothing.
 """
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from paucis.workflows.evaluate import evaluate
     from paucis.workflows.predict import predict
     from paucis.workflows.pretrain import pretrain
+    from paucis.workflows.report.making import report
     from paucis.workflows.suggest import suggest
     from paucis.workflows.train import train
 
-__all__ = ["check", "evaluate", "predict", "pretrain", "suggest", "train"]
+__all__ = ["check", "evaluate", "predict", "pretrain", "report", "suggest", "train"]
 
 _LAZY = {
     "check": ("paucis.workflows.check", "check_dataset"),
     "evaluate": ("paucis.workflows.evaluate", "evaluate"),
     "predict": ("paucis.workflows.predict", "predict"),
     "pretrain": ("paucis.workflows.pretrain", "pretrain"),
+    "report": ("paucis.workflows.report.making", "report"),
     "suggest": ("paucis.workflows.suggest", "suggest"),
     "train": ("paucis.workflows.train", "train"),
 }

@@ -102,6 +102,8 @@ def report(
     home = Path(dataset) if dataset is not None else None
     subjects = [read_subject(name, path, home) for name, path in zip(called, paths, strict=True)]
     chosen = "" if predictions else _role(subjects, role)
+    if chosen:
+        _known(show, subjects[0].labeled(chosen))
     given: list[Path | None] = [Path(folder) for folder in predictions] or [None] * len(subjects)
     found = {
         subject.name: _measure(subject, chosen, folder, weights, device, probabilities, tell)
@@ -198,7 +200,7 @@ def _measure(
     folder, notes = predicted(
         subject, role, weights=weights, device=device, probabilities=probabilities, progress=progress
     )
-    if role == "val":
+    if role == "val" and weights != "last":
         notes.append("These cases chose the weights: figures on them flatter.")
     return measured(subject, folder, folder, notes, progress)
 
@@ -252,7 +254,12 @@ def _compared(found: dict[str, Results]) -> Compared:
 def _cases(found: Sequence[Results], wanted: Sequence[str], most: int) -> list[tuple[str, str]]:
     every = [dict.fromkeys(row.case for row in one.evaluation.rows) for one in found]
     shared = [name for name in every[0] if all(name in one for one in every)]
-    for name in wanted:
-        if name not in shared:
-            raise PaucisError(f"--case {name}: is not among the judged cases{nearest(name, shared)}")
+    _known(wanted, shared)
     return [(name, "chosen") for name in wanted] or choose_cases(found, shared, most)
+
+
+def _known(wanted: Sequence[str], judged: Sequence[str]) -> None:
+    """Refuses cases for the gallery that are not judged: before the work where that is known."""
+    for name in wanted:
+        if name not in judged:
+            raise PaucisError(f"--case {name}: is not among the judged cases{nearest(name, judged)}")
