@@ -262,4 +262,4 @@ def _known(wanted: Sequence[str], judged: Sequence[str]) -> None:
     """Refuses cases for the gallery that are not judged: before the work where that is known."""
     for name in wanted:
         if name not in judged:
-            raise PaucisError(f"--case {name}: is not among the judged cases{nearest(name, judged)}")
+            raise PaucisError(f"--case {name}: is not among the judged cases{nearest(name, list(judged))}")
