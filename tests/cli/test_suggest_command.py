@@ -181,6 +181,7 @@ def test_runs_of_an_ensemble_disagree_and_leave_out_what_any_has_labeled(
     ("arguments", "said"),
     [
         (["{run}", "{data}", "--count", "0", "--out", "{out}/n.csv"], "--count=0"),
+        (["{run}", "{data}", "--count", "1", "--seed", "-1", "--out", "{out}/n.csv"], "--seed=-1"),
         (["{run}", "{data}", "--count", "9", "--out", "{out}/n.csv"], "ask for at most 5"),
         (["{run}", "{data}", "--count", "1", "--out", "{out}/n.png"], "must be a .csv file"),
         (["{run}", "{data}", "--count", "1", "--out", "{out}/n.csv", "--rule", "entopy"], "did you mean 'entropy'"),
@@ -199,6 +200,26 @@ def test_mistakes_are_one_line(
 ) -> None:
     places = {"run": run, "data": phantoms, "out": tmp_path}
     assert said in refused("suggest", *(text.format(**places) for text in arguments))
+
+
+def test_pictures_are_suggested_as_volumes_are(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        mask = np.zeros((40, 36), np.uint8)
+        mask[8 : 20 + number, 10:25] = 255
+        for folder, array in (("images", mask // 2 + rng.integers(0, 60, mask.shape, np.uint8)), ("masks", mask)):
+            (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(tmp_path / "data" / folder / f"p{number}.png")
+    quick = ["data.patch=16,16" if option.startswith("data.patch") else option for option in QUICK]
+    assert cli("train", tmp_path / "data", "--labels", 2, "--out", tmp_path / "run", *quick).code == 0
+    for rule in ("foreground", "core_set"):
+        out = tmp_path / f"{rule}.csv"
+        assert cli("suggest", tmp_path / "run", tmp_path / "data", "--rule", rule, "--count", 2, "--out", out).code == 0
+        assert len(rows(out)) == 2
+        assert len(list((tmp_path / f"{rule}_pictures").glob("*.png"))) == 2
+    assert all(0 <= float(row["score"]) <= 1 for row in rows(tmp_path / "foreground.csv"))  # a share of the image
 
 
 def test_a_scan_that_is_labeled_is_not_suggested(

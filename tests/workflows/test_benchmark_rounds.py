@@ -14,6 +14,7 @@ import pytest
 
 from paucis.engine.files import read_json, write_json
 from paucis.errors import PaucisError
+from paucis.evaluation.comparison import t_interval
 from paucis.workflows.benchmark import pool, worker
 from paucis.workflows.benchmark.estimate import estimate
 from paucis.workflows.benchmark.grid import expand
@@ -162,6 +163,16 @@ def test_tables_compare_rules_at_equal_budgets_and_a_picture_shows_the_curves(gr
     assert (out / "budget.png").read_bytes().startswith(b"\x89PNG")
     start = next(row for row in rows(out) if row["name"] == "start")
     assert figure(start, "suggestion_seconds") > 0
+
+
+def test_learning_curves_are_averaged_over_their_rounds_seed_by_seed(grid: tuple[Path, Benchmarked]) -> None:
+    out, _ = grid
+    text = (out / "table.md").read_text().split("## Mean of the learning curves")[1]
+    for rule in RULES:
+        mine = [row for row in rows(out) if row["name"] == rule]
+        means = [sum(figure(row, "dice") for row in mine if row["seed"] == seed) / 2 for seed in ("0", "1")]
+        low, high = t_interval(means)
+        assert f"| {rule} | 2/2 | {50 * sum(means):.2f} [{100 * low:.2f}, {100 * high:.2f}]" in text
 
 
 def test_only_some_rules_still_begin_at_the_common_start(scans: Path, tmp_path: Path, started: list[str]) -> None:

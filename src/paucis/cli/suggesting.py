@@ -25,7 +25,7 @@ def suggest(
         str, typer.Option(help="random, foreground, entropy, mutual_information or core_set.")
     ] = "foreground",
     also: Annotated[list[Path] | None, typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the lots that random and foreground draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the lots that random and foreground draw.")] = 0,
     one_per_patient: Annotated[
         bool, typer.Option("--one-per-patient", help="Of no patient more than one, labeled ones counted.")
     ] = False,

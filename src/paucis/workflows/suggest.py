@@ -103,6 +103,8 @@ def suggest(
     check_rule(rule)
     if count < 1:
         raise PaucisError(f"--count={count} must be 1 or more")
+    if seed < 0:
+        raise PaucisError(f"--seed={seed} must be 0 or more")
     if table.suffix.lower() != ".csv" or table.is_dir():
         raise PaucisError(f"{table}: the table must be a .csv file: choose another --out")
     runs, chosen = opened((run, *also), prediction_options(options), device, weights)
@@ -127,9 +129,10 @@ def suggest(
         notes,
         lambda done, total: tell("looking at scans", done, total),
     )
+    total = len(found.labeled) + len(found.cases)
     picked, looks = _shown(runs, found, figures, failed, rule, count, seed, one_per_patient, chosen, tell)
     if not picked:
-        raise PaucisError(_failures(failed, len(found.cases), None))
+        raise PaucisError(_failures(failed, total, None))
     cases = {case.name: case for case in found.cases}
     suggestions = [
         Suggestion(rank, name, group_of(cases[name]), cases[name].images, rule, choice.score)
@@ -139,7 +142,7 @@ def suggest(
     write_suggestions(table, suggestions)
     _draw(sheet, folder, suggestions, looks, runs[0].plan.classes)
     if failed:
-        raise PaucisError(_failures(failed, len(found.cases), table))
+        raise PaucisError(_failures(failed, total, table))
     return Suggested(table, sheet, folder, suggestions, len(found.cases), found.left_out)
 
 
@@ -209,7 +212,7 @@ def _look(runs: Sequence[Run], case: Case, volume: Volume, options: PredictOptio
     what = f"{size} mL" if prediction.geometry.physical else f"{size} of the image"
     return look_at(
         Doubt(
-            f"{case.name}: foreground {what}",
+            f"{case.name}: predicted foreground {what}",
             prediction.mask,
             np.asarray(volume.array),
             prediction.maps[shown],

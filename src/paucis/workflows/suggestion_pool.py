@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paucis.data.case import Case
 from paucis.data.groups import group_of, regroup
-from paucis.data.layouts import recognize
+from paucis.data.layouts import dicom_series, recognize
 from paucis.data.layouts import scans as find_scans
 from paucis.data.layouts.folders import LAYOUT
 from paucis.data.layouts.manifest import SUFFIXES
@@ -50,7 +50,7 @@ def find_pool(
     Args:
         runs: whose splits tell, by name, which cases are labeled, and which validate or test.
         place: a dataset, a folder of scans, or a scan.
-        series: of DICOM scans, those to take; None as the first run.
+        series: of DICOM scans, those to take; None as the first run did.
         group: regular expression that finds the patient in a case's name; None as the first run.
         one_per_patient: leave out the patients of labeled scans too.
         with_labeled: also find the labeled scans, here or in the runs' datasets.
@@ -59,7 +59,7 @@ def find_pool(
         PaucisError: no scans, none that may be suggested, or a labeled scan that is not there any more.
     """
     first = runs[0].config.data
-    cases = _cases(place, runs[0], series or first.series, group or first.group)
+    cases = _cases(place, runs[0], series, group or first.group)
     splits = [run.folder.split() for run in runs]
     labeled = {name for split in splits for name in split.labeled}
     held = {name for split in splits for name in (*split.val, *split.test)} - labeled
@@ -79,11 +79,17 @@ def find_pool(
 def _cases(place: Path, run: Run, series: str | None, group: str | None) -> list[Case]:
     if place.expanduser().is_file() and place.suffix.lower() not in SUFFIXES:
         return find_scans(place, run.task.channels, series)
+    usual = run.config.data.series
+    if series is None and usual is not None and place.is_dir() and dicom_series.fits(place):
+        series = usual
     dataset = recognize(place, series)
     if dataset.layout == LAYOUT and not any(case.label for case in dataset.cases):
         # a bare folder tells scans from channels only by what the run takes
         dataset = replace(dataset, cases=tuple(find_scans(place, run.task.channels)))
-    return [case.unlabeled() for case in regroup(dataset, group).cases]
+    try:
+        return [case.unlabeled() for case in regroup(dataset, group).cases]
+    except PaucisError as error:
+        raise PaucisError(f"{error}, or give one that fits this pool with --group") from error
 
 
 def _labeled(runs: Sequence[Run], cases: Sequence[Case], names: set[str]) -> tuple[Case, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paucis.engine.config import Config, resolve
-from paucis.workflows.benchmark.folder import RunPlace
+from paucis.workflows.benchmark.folder import FEW, RunPlace
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pool import Ended, Pool, Slot, slots
 from paucis.workflows.benchmark.results import Results, figure
@@ -43,11 +43,12 @@ class Planned:
 
 @dataclass(frozen=True)
 class Speed:
-    """What one kind of run takes, in seconds."""
+    """What one kind of run takes, in seconds; ``look`` is of a scan of a pool that every rule looks at."""
 
     step: float
     case: float
     around: float
+    look: float = 0.0
 
     def of(self, run: Prepared, rounds: Rounds | None = None) -> float:
         """Seconds of a whole run: start, steps, validations, prediction and measurement, and looking at a pool."""
@@ -55,8 +56,8 @@ class Speed:
         every = config.validation.every or math.ceil(config.train.steps / 5)
         looked = min(len(run.split.val), config.validation.cases or len(run.split.val))
         validated = (math.ceil(config.train.steps / every) - 1) * looked
-        predicted = len(run.evaluated) + validated + (looks(run, rounds) if rounds is not None else 0)
-        return self.around + config.train.steps * self.step + predicted * self.case
+        choosing = 0.0 if rounds is None else looks(run, rounds) * self.look
+        return self.around + config.train.steps * self.step + (len(run.evaluated) + validated) * self.case + choosing
 
 
 def estimate(
@@ -81,7 +82,7 @@ def estimate(
         states = {run.key: _state(grid, run, retry) for run in grid.runs}
         chosen = [run for run in grid.runs if run.job.entry.name in grid.only]
         todo = [run for run in chosen if states[run.key] in ("to do", "begun")]
-        speeds, remarks = _known(grid.results, grid.runs), dict[str, str]()
+        speeds, remarks = _known(grid.results, grid.runs, grid.suite.rounds), dict[str, str]()
         unknown = {kind(run): run for run in reversed(todo) if kind(run) not in speeds}
         if unknown:
             found, remarks = _measure(grid, list(reversed(unknown.values())), hooks)
@@ -119,9 +120,9 @@ def _planned(grid: Grid, run: Prepared, state: str, speeds: Mapping[str, Speed],
     return Planned(str(run.job), state, run.job.config.train.steps, seconds, remark)
 
 
-def _known(results: Results, runs: Sequence[Prepared]) -> dict[str, Speed]:
+def _known(results: Results, runs: Sequence[Prepared], rounds: Rounds | None) -> dict[str, Speed]:
     """From finished rows; what they spent around steps and evaluation holds their validations."""
-    speeds = {}
+    speeds: dict[str, Speed] = {}
     for run in runs:
         if results.finished(run.key):
             row = results.rows[run.key]
@@ -130,11 +131,13 @@ def _known(results: Results, runs: Sequence[Prepared]) -> dict[str, Speed]:
             )
             case = seconds / max(len(run.evaluated), 1)
             found = Speed(step, case, 0.0)
-            choosing = figure(row, "suggestion_seconds")
-            spent = figure(row, "train_seconds") + seconds + (0.0 if math.isnan(choosing) else choosing)
-            around = max(total - spent, 0.0)
+            choosing = float(row.get("suggestion_seconds") or 0)
+            looked = looks(run, rounds) if rounds is not None else 0
+            before = speeds.get(kind(run), Speed(0, 0, 0))
+            look = max(before.look, choosing / looked if looked else 0.0)
+            around = max(total - figure(row, "train_seconds") - seconds - choosing, 0.0)
             validating = found.of(run) - len(run.evaluated) * case - run.job.config.train.steps * step
-            speeds[kind(run)] = Speed(step, case, max(around - validating, 0.0))
+            speeds[kind(run)] = Speed(step, case, max(around - validating, 0.0), look)
     return speeds
 
 
@@ -152,8 +155,11 @@ def _measure(grid: Grid, runs: list[Prepared], hooks: Hooks) -> tuple[dict[str, 
     def ended(end: Ended) -> None:
         run, result = by_folder[end.folder], RunPlace(end.folder).result() or {"status": "failed", "error": end.reason}
         if result["status"] == "finished":
-            around = result["total_seconds"] - result["train_seconds"] - result["evaluation_seconds"]
-            speeds[kind(run)] = Speed(result["seconds_per_step"], result["evaluation_seconds"], max(around, 0.0))
+            choosing = result.get("suggestion_seconds", 0.0)
+            around = result["total_seconds"] - result["train_seconds"] - result["evaluation_seconds"] - choosing
+            speeds[kind(run)] = Speed(
+                result["seconds_per_step"], result["evaluation_seconds"], max(around, 0.0), choosing / FEW
+            )
             hooks.say(f"{kind(run)}: {result['seconds_per_step']:.3g} s/step")
         else:
             remarks[kind(run)] = "stopped" if end.stopped else result["error"]

@@ -22,6 +22,8 @@ from paucis.workflows.benchmark.rounds import asked
 from paucis.workflows.benchmark.suite import Suite
 
 MARK = "suite.json"
+FEW = 4
+"""Scans to choose from in a run that is only measured."""
 
 
 @contextmanager
@@ -104,7 +106,7 @@ class RunPlace:
                 "conventions": ["strict", *literature],
                 "tolerance_mm": suite.evaluation.tolerance_mm,
                 "keep": keep,
-                "suggest": self._choice(run, suite) if cases is None else None,
+                "suggest": self._choice(run, suite, few=cases is not None),
             },
         )
         if not self.begun:
@@ -116,13 +118,16 @@ class RunPlace:
             write_json(folder.config_file, asdict(config))
         return self.path
 
-    def _choice(self, run: Prepared, suite: Suite) -> dict[str, Any] | None:
-        """What the run is to choose once it is trained, with the scans it chooses from beside ``job.json``."""
+    def _choice(self, run: Prepared, suite: Suite, *, few: bool) -> dict[str, Any] | None:
+        """What the run is to choose once it is trained, with the scans it chooses from beside ``job.json``.
+
+        ``few``: one of ``FEW`` scans, to see how long that takes.
+        """
         choice = asked(run, suite.rounds) if suite.rounds is not None else None
         if choice is not None:
             scans = [
                 {"name": case.name, "image": [str(file.absolute()) for file in case.images], "patient": group_of(case)}
-                for case in (*run.labeled, *run.pool)
+                for case in (*run.labeled, *(run.pool[:FEW] if few else run.pool))
             ]
             write_json(self.path / "pool.json", {"cases": scans})
-        return choice
+        return {**choice, "count": 1} if choice is not None and few else choice

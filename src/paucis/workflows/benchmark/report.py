@@ -16,7 +16,7 @@ from paucis.workflows.benchmark.pages import Page, Part, html, markdown
 from paucis.workflows.benchmark.results import Row
 from paucis.workflows.benchmark.rounds import START, Rounds
 from paucis.workflows.benchmark.suite import Suite
-from paucis.workflows.benchmark.tables import Line, Section, sections
+from paucis.workflows.benchmark.tables import Line, Section, over_rounds, sections
 
 PICTURE = "budget.png"
 
@@ -34,14 +34,14 @@ def write_report(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mappin
     if not found:
         return ()
     picture = out / PICTURE if len(found) > 1 and draw_budgets(out / PICTURE, found, suite.reference) else None
-    page = _page(suite, runs, rows, found)
+    page = _page(out, suite, runs, rows, found)
     texts = {"table.md": markdown(page, picture), "table.html": html(page, picture)}
     for name, text in texts.items():
         write(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
     return (*(out / name for name in texts), *([picture] if picture else []))
 
 
-def _page(suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found: Sequence[Section]) -> Page:
+def _page(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found: Sequence[Section]) -> Page:
     parts = []
     for section in found:
         title = f"{section.labels} labels: {section.labeled} labeled, {section.unlabeled} unlabeled cases"
@@ -50,6 +50,8 @@ def _page(suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found
         parts.append(Part(title, *_overview(suite, section)))
         if any(len(line.classes) > 1 for line in section.lines):
             parts.append(Part("Dice % of each class", *_classes(section)))
+    if suite.rounds is not None and (curves := over_rounds(out, suite, runs, rows)) is not None:
+        parts.append(Part("Mean of the learning curves, all rounds after the start", *_curves(suite, curves)))
     above = [suite.description, _protocol(runs), *([_added(runs[0], suite.rounds)] if suite.rounds else [])]
     return Page(f"Benchmark {suite.name}", above, parts, _notes(suite, runs, rows, found))
 
@@ -115,6 +117,17 @@ def _overview(suite: Suite, section: Section) -> tuple[list[str], list[list[str]
         cells += [_ratio(line.seconds, line.slower, 3), _ratio(line.memory, line.larger, 0)]
         cells += ([_percent(line.literature)] if literature else []) + ([_plain(line.published)] if published else [])
         body.append(cells)
+    return head, body
+
+
+def _curves(suite: Suite, section: Section) -> tuple[list[str], list[list[str]]]:
+    head = ["Rule", "Seeds" if not suite.folds else "Seeds x folds", "Dice % [95 %]"]
+    head += [f"Dice - {suite.reference} [95 %]", "p (Holm)"] if suite.reference else []
+    body = []
+    for line in section.lines:
+        cells = [line.entry.name, f"{line.done}/{line.wanted}"]
+        cells.append(_interval(line.dice.value, line.dice.low, line.dice.high))
+        body.append([*cells, *(_against(line, suite.reference) if suite.reference else [])])
     return head, body
 
 

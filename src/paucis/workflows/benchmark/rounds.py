@@ -173,8 +173,11 @@ def asking(job: Job, rounds: Rounds) -> tuple[str, ...]:
 
 
 def looks(run: Prepared, rounds: Rounds) -> float:
-    """Predictions of a scan that a run's choices come to, for an estimate of their time."""
-    needs = frozenset[str]().union(*(NEEDS[rule] for rule in asking(run.job, rounds)))
-    options = build(PredictOptions, rounds.predict, "predict.")
-    each = (max(options.dropout, 1) if needs - {"features"} else 0) + ("features" in needs)
-    return float(each * len(run.pool))
+    """Scans that a run looks at to choose, for an estimate: 1 each where all rules look, a share where fewer do."""
+    passes = max(build(PredictOptions, rounds.predict, "predict.").dropout, 1)
+
+    def cost(rules: Sequence[str]) -> int:
+        needs = frozenset[str]().union(*(NEEDS[rule] for rule in rules))
+        return (passes if needs - {"features"} else 0) + ("features" in needs)
+
+    return len(run.pool) * cost(asking(run.job, rounds)) / max(cost(rounds.rules), 1)

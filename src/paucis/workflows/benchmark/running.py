@@ -138,6 +138,7 @@ def opened(
         results = Results(folder / "results.csv")
         replan = None if suite.rounds is None else lambda: planned(ground, jobs, results)
         runs = replan() if replan is not None else [ground.prepare(job) for job in jobs]
+        ground.progress = None  # what rules choose later is soon looked at
         yield Grid(suite, folder, runs, names, results, held, given, replan)
 
 

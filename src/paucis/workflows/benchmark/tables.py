@@ -90,7 +90,7 @@ def sections(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[st
     found = []
     for labels in dict.fromkeys(run.job.labels for run in runs):
         here = [run for run in runs if run.job.labels == labels]
-        done = {run.key: rows[run.key] for run in here if rows.get(run.key, {}).get("status") == "finished"}
+        done = {run.key: rows[run.key] for run in here if _finished(rows, run.key)}
         if done:
             some = next(run for run in here if run.key in done)
             units = {row["unit"] for row in done.values()}
@@ -98,6 +98,48 @@ def sections(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[st
             counts = len(some.split.labeled), len(some.split.unlabeled)
             found.append(Section(labels or "all", *counts, " / ".join(sorted(units)), lines))
     return found
+
+
+def over_rounds(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row]) -> Section | None:
+    """The mean of each rule's learning curve after the common start, over the seeds that have all of its rounds.
+
+    Dice of a seed (and of a patient) is averaged over the rounds first; interval and test are those of one budget.
+
+    Returns:
+        None where no rule has finished a seed.
+    """
+    assert suite.rounds is not None
+    curves: dict[str, dict[Place, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if run.job.round > 0:
+            curves[run.job.entry.name][run.job.seed, run.job.fold].append(run.key)
+    whole = {
+        name: {place: keys for place, keys in places.items() if all(_finished(rows, key) for key in keys)}
+        for name, places in curves.items()
+    }
+    if not any(whole.values()):
+        return None
+    scores = {
+        name: {
+            place: averaged(patient_dice(out / "cases" / f"{key}.csv") for key in keys)
+            for place, keys in places.items()
+        }
+        for name, places in whole.items()
+    }
+    against = comparisons(suite.reference, scores)
+    lines = []
+    for entry in suite.entries:
+        places = whole[entry.name]
+        line = Line(entry, len(places), len(curves[entry.name]), against=against.get(entry.name))
+        if places:
+            means = {place: _mean(figure(rows[key], "dice") for key in keys) for place, keys in places.items()}
+            line = replace(line, dice=over_seeds(means, list(scores[entry.name].values())))
+        lines.append(line)
+    return Section("all", 0, 0, "", lines)
+
+
+def _finished(rows: Mapping[str, Row], key: str) -> bool:
+    return rows.get(key, {}).get("status") == "finished"
 
 
 def _lines(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row]) -> list[Line]:

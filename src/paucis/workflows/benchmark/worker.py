@@ -128,6 +128,7 @@ def _suggest(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     choice = job.get("suggest")
     if choice is None:
         return {}
+    from paucis.errors import PaucisError
     from paucis.evaluation.suggestion import NEEDS
     from paucis.workflows.predict import opened, prediction_options
     from paucis.workflows.suggest import pick
@@ -146,12 +147,16 @@ def _suggest(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         with_labeled="features" in needs,
     )
     notes = Notes(folder / "figures.jsonl", runs, options)
-    figures, failed = look(runs, (*pool.labeled, *pool.cases), needs, options, notes, _quiet)
+    figures, failed = look(runs, pool.cases, needs, options, notes, _quiet)
+    centers, lost = look(runs, pool.labeled, needs & {"features"}, options, notes, _quiet)
+    figures, failed = figures | centers, failed | lost
     for name, reason in failed.items():
         _say(f"not looked at: {name}: {reason}")
     count, seed, alone = choice["count"], choice["seed"], choice["one_per_patient"]
     picked = {rule: pick(rule, pool, figures, count, seed, alone) for rule in choice["rules"]}
     chosen = {rule: [name for name, _ in several] for rule, several in picked.items()}
+    if short := [rule for rule, several in chosen.items() if len(several) < count]:
+        raise PaucisError(f"{', '.join(short)}: fewer than {count} scans to choose: shorten the rounds, see log.txt")
     return {"suggested": chosen, "suggestion_seconds": round(time.perf_counter() - began, 2)}
 
 
