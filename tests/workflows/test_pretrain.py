@@ -19,6 +19,7 @@ from paucis.data.case import Geometry
 from paucis.data.formats import write_map
 from paucis.engine.runs import open_run
 from paucis.workflows.pretrain import pretrain
+from paucis.workflows.recipes import find, shipped
 from paucis.workflows.train import Hooks, train
 
 QUICK = {
@@ -193,6 +194,36 @@ def test_the_encoder_alone_can_be_taken_over(labeled: Path, pretrained: Path, tm
     assert all(torch.equal(states["all"][name], begun[name]) for name in inner)
     assert not any(torch.equal(states["encoder"][name], begun[name]) for name in inner)
     assert all(torch.equal(states["encoder"][name], begun[name]) for name in begun if name.startswith("encoder."))
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in shipped() if recipe.values.get("method") == "ld"])
+def test_every_recipe_of_it_trains_two_steps(recipe: str, labeled: Path, tmp_path: Path) -> None:
+    small = {"data.size": "32,32", "train.steps": 2, "train.unlabeled_batch_size": 2, "train.workers": 0}
+    small |= {"data.patch": "32,32"} if "data.patch" in find(recipe).values else {}
+    assert (
+        call("pretrain", labeled, "--recipe", recipe, "--out", tmp_path / "run", *given(small), "data.workers=0") == 0
+    )
+    assert open_run(tmp_path / "run").method.name == "ld"
+
+
+def test_rows_of_suites_start_from_a_pretraining_in_the_folder_they_are_called_in(
+    labeled: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained" / "mine").symlink_to(pretrained)
+    monkeypatch.chdir(tmp_path)
+    suite = tmp_path / "suite.yaml"
+    row = {"name": "ld", "method": "supervised", "options": {"init": "pretrained/mine"}}
+    options = {**SUPERVISED, "network": "unet", "data.test": 0.4, "data.validation": 0, "train.steps": 4}
+    content = {"description": "s", "needs": "d", "options": options, "methods": ["supervised", row], "labels": [2]}
+    suite.write_text(json.dumps(content | {"seeds": [0], "evaluation": {"weights": "last"}}))
+    assert call("benchmark", suite, labeled, "--out", tmp_path / "out", "--keep") == 0
+    with (tmp_path / "out" / "results.csv").open() as lines:
+        assert {row["name"] for row in csv.DictReader(lines)} == {"supervised", "ld"}
+    (config,) = [
+        one for file in (tmp_path / "out").rglob("config.json") if (one := json.loads(file.read_text())).get("init")
+    ]
+    assert (tmp_path / config["init"]).samefile(pretrained)
 
 
 @pytest.mark.parametrize(

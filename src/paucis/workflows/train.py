@@ -217,6 +217,8 @@ def _fresh(
     if source is not None:
         plugs = plugs or source.plugs
         values = {**source.values, **values}
+    if str(values.get("init")).lower() not in ("none", "null"):  # a run may go on from another folder
+        values = {**values, "init": str(Path(values["init"]).expanduser().absolute())}
     return resolve(Path(dataset).absolute(), values, plugs, recipe)
 
 
