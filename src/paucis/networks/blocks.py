@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import gcd
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -142,6 +143,11 @@ def resize_to(images: Tensor, size: Sequence[int], align_corners: bool = False) 
 def initialize(module: nn.Module, kind: str = "kaiming") -> None:
     """Weights of convolutions from Kaiming's (fan-in) or Xavier's normal distribution, normalization layers at 1 and 0.
 
+    A transposed convolution whose kernel is its stride starts with one weight for all places of its kernel, and so
+    enlarges as nearest neighbours do. With a weight for each place every map would begin as a checkerboard, which short
+    trainings do not undo: stripes one voxel wide stay in the masks (A. Aitken et al., arXiv:1707.02937, on
+    sub-pixel convolution).
+
     ``default`` leaves what PyTorch drew. Biases of convolutions always stay as PyTorch draws them.
     """
     if kind == "default":
@@ -150,9 +156,19 @@ def initialize(module: nn.Module, kind: str = "kaiming") -> None:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             draw(part.weight)
+            if isinstance(part, nn.ConvTranspose2d | nn.ConvTranspose3d) and part.kernel_size == part.stride:
+                _same_everywhere(part.weight, kind)
         elif isinstance(part, nn.modules.batchnorm._NormBase | nn.GroupNorm) and part.weight is not None:
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+
+
+def _same_everywhere(weight: Tensor, kind: str) -> None:
+    """Redraws (inputs, outputs, *kernel) as a convolution of one voxel, repeated over the kernel."""
+    point = weight.new_empty(weight.shape[1], weight.shape[0])  # as a linear layer has it: fan-in is the inputs
+    (nn.init.xavier_normal_ if kind == "xavier" else nn.init.kaiming_normal_)(point)
+    with torch.no_grad():
+        weight.copy_(point.T.reshape(*point.T.shape, *[1] * (weight.dim() - 2)).expand_as(weight))
 
 
 def per_axis(value: Axes, ndim: int) -> tuple[int, ...]:
