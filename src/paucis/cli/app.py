@@ -119,6 +119,7 @@ def train(
 
 
 app.command()(pretraining.pretrain)
+app.command()(pretraining.similarity)
 
 
 @app.command()

@@ -54,3 +54,25 @@ def pretrain(
     render.out(render.trained(done, "pretrain"))
     if not done.finished:
         raise typer.Exit(130)
+
+
+def similarity(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    image: Annotated[Path, typer.Argument(help="A scan.")],
+    point: Annotated[
+        str, typer.Option(help="Voxel as stored, counted from 0: Y,X of a picture, Z,Y,X of a volume.")
+    ] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture (.png).")] = ...,  # type: ignore[assignment]
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+) -> None:
+    """Draw how alike the pixels of an image are to one of them, by a run's features, and its clusters."""
+    from paucis.cli import render
+    from paucis.options import convert
+    from paucis.workflows.similarity import similarity as work
+
+    voxel = convert(point, tuple[int, ...], "--point")
+    with render.follow():
+        done = work(run, image, point=voxel, out=out, device=device, weights=weights)
+    also = f", {done.clusters} clusters" if done.clusters else ""
+    render.out(f"{done.picture}: similarity of {done.shape[0]} x {done.shape[1]} pixels to {point}{also}")

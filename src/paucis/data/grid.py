@@ -108,6 +108,15 @@ def unorient(array: NDArray[Any], trace: Trace) -> NDArray[Any]:
     return stored
 
 
+def planned_voxel(voxel: Sequence[int], trace: Trace) -> Shape:
+    """The voxel (Z, Y, X) of the planned grid whose center is nearest to that of a stored voxel (Z, Y, X)."""
+    found = []
+    for axis, (stored, old, new) in enumerate(zip(trace.axes, trace.oriented, trace.prepared, strict=True)):
+        place = old - 1 - voxel[stored] if axis in trace.flips else voxel[stored]
+        found.append(min(int((place + 0.5) * new / old), new - 1))
+    return _three(found)
+
+
 def _mirrored(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:
     return array[tuple(slice(None, None, -1 if axis in axes else 1) for axis in range(array.ndim))]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from paucis.batch import Task
 from paucis.inference.sliding import starts, triple
@@ -23,8 +25,9 @@ def embed_voxels(
     *,
     autocast: Autocast = nullcontext,
     device: torch.device | str = "cpu",
+    maps: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
-    """``Method.embed`` at voxels of a prepared image, from windows side by side.
+    """``Method.embed``, or other maps of a method, at voxels of a prepared image, from windows side by side.
 
     Memory holds the features of one window. A window without a chosen voxel is not computed.
 
@@ -35,6 +38,7 @@ def embed_voxels(
         task: of the method.
         autocast: makes the context that chooses the arithmetic.
         device: where windows are computed.
+        maps: (B, C, *patch) to (B, D, *patch); None for ``method.embed``.
 
     Returns:
         (N, D) features.
@@ -52,7 +56,7 @@ def embed_voxels(
         cut = (slice(None), *(slice(first, first + side) for first, side in zip(begin, patch, strict=True)))
         window = torch.from_numpy(padded[cut].copy())[None].to(device)
         with torch.no_grad(), autocast():
-            found = method.embed(window.squeeze(2) if task.ndim == 2 else window)[0]
+            found = (maps or method.embed)(window.squeeze(2) if task.ndim == 2 else window)[0]
         z, y, x = (torch.from_numpy(inside[mine, axis]).to(found.device) for axis in range(3))
         picked: NDArray[Any] = found.reshape(-1, *patch)[:, z, y, x].float().cpu().numpy().T
         if features is None:
