@@ -168,11 +168,18 @@ def test_tables_compare_rules_at_equal_budgets_and_a_picture_shows_the_curves(gr
 def test_learning_curves_are_averaged_over_their_rounds_seed_by_seed(grid: tuple[Path, Benchmarked]) -> None:
     out, _ = grid
     text = (out / "table.md").read_text().split("## Mean of the learning curves")[1]
+    curves: dict[str, list[float]] = {}
     for rule in RULES:
         mine = [row for row in rows(out) if row["name"] == rule]
         means = [sum(figure(row, "dice") for row in mine if row["seed"] == seed) / 2 for seed in ("0", "1")]
         low, high = t_interval(means)
-        assert f"| {rule} | 2/2 | {50 * sum(means):.2f} [{100 * low:.2f}, {100 * high:.2f}]" in text
+        line = next(line for line in text.splitlines() if line.startswith(f"| {rule} |"))
+        assert f"| 2/2 | {50 * sum(means):.2f} [{100 * low:.2f}, {100 * high:.2f}]" in line
+        curves[rule] = means
+        if rule != "foreground":
+            apart = [mine - theirs for mine, theirs in zip(means, curves["foreground"], strict=True)]
+            low, high = t_interval(apart)
+            assert f"| {50 * sum(apart):+.2f} [{100 * low:+.2f}, {100 * high:+.2f}] |" in line
 
 
 def test_only_some_rules_still_begin_at_the_common_start(scans: Path, tmp_path: Path, started: list[str]) -> None:
@@ -199,6 +206,16 @@ def test_an_estimate_counts_what_is_looked_at(grid: tuple[Path, Benchmarked], sc
     assert len(started) == done  # other seeds tell
     assert todo["start, 1 labels, seed 2"] > todo["mutual_information, 1 + 1 labels, seed 2"]
     assert todo["mutual_information, 1 + 1 labels, seed 2"] > todo["mutual_information, 1 + 2 labels, seed 2"] > 0
+
+
+def test_a_fresh_estimate_measures_training_and_choice_once(scans: Path, tmp_path: Path, started: list[str]) -> None:
+    done = len(started)
+    found = {run.name: run for run in estimate(suite(), scans, out=tmp_path / "out")}
+    assert len(started) == done + 1
+    assert len(found) == 14
+    assert {run.state for run in found.values()} == {"to do"}
+    assert found["start, 1 labels, seed 1"].seconds > found["core_set, 1 + 1 labels, seed 1"].seconds
+    assert found["core_set, 1 + 1 labels, seed 1"].seconds > found["core_set, 1 + 2 labels, seed 1"].seconds > 0
 
 
 def test_more_rounds_than_scans_are_refused_before_anything_runs(scans: Path, tmp_path: Path) -> None:

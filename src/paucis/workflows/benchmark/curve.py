@@ -18,13 +18,14 @@ Points = list[tuple[int, float, float, float]]
 """Labeled cases, Dice in percent, and the ends of its interval."""
 
 
-def draw_budgets(path: Path, sections: Sequence[Section], reference: str | None) -> bool:
+def draw_budgets(path: Path, sections: Sequence[Section], reference: str | None, *, common: bool = False) -> bool:
     """Writes the picture as PNG.
 
     Args:
         path: of the PNG.
         sections: one for each budget.
         reference: method that is drawn in black.
+        common: all curves start in the same point.
 
     Returns:
         Whether there was a method with figures at two budgets to draw.
@@ -45,7 +46,11 @@ def draw_budgets(path: Path, sections: Sequence[Section], reference: str | None)
     step = _step(budgets, len(curves))
     for number, (name, points) in enumerate(sorted(curves.items(), key=lambda item: -item[1][-1][1])):
         shift = step ** (number - (len(curves) - 1) / 2)  # side by side, so that no interval hides another
-        _draw(axes, name, [(x * shift, *rest) for x, *rest in points], _style(name, list(curves), reference))
+        places = [(x * shift, *rest) for x, *rest in points]
+        if common and points[0][0] == budgets[0]:
+            owner = reference if reference in curves else next(iter(curves))  # the interval is drawn once
+            places[0] = points[0] if name == owner else (*points[0][:2], math.nan, math.nan)
+        _draw(axes, name, places, _style(name, list(curves), reference))
     axes.set_xscale("log")
     axes.set_xticks(budgets, [str(budget) for budget in budgets])
     axes.xaxis.set_minor_locator(NullLocator())

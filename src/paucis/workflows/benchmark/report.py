@@ -33,12 +33,16 @@ def write_report(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mappin
     found = sections(out, suite, runs, rows)
     if not found:
         return ()
-    picture = out / PICTURE if len(found) > 1 and draw_budgets(out / PICTURE, found, suite.reference) else None
+    picture = out / PICTURE if len(found) > 1 and _drawn(out, suite, found) else None
     page = _page(out, suite, runs, rows, found)
     texts = {"table.md": markdown(page, picture), "table.html": html(page, picture)}
     for name, text in texts.items():
         write(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
     return (*(out / name for name in texts), *([picture] if picture else []))
+
+
+def _drawn(out: Path, suite: Suite, found: Sequence[Section]) -> bool:
+    return draw_budgets(out / PICTURE, found, suite.reference, common=suite.rounds is not None)
 
 
 def _page(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found: Sequence[Section]) -> Page:
@@ -49,7 +53,7 @@ def _page(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, 
             section = _in_common(section)
         parts.append(Part(title, *_overview(suite, section)))
         if any(len(line.classes) > 1 for line in section.lines):
-            parts.append(Part("Dice % of each class", *_classes(section)))
+            parts.append(Part("Dice % of each class", *_classes(suite, section)))
     if suite.rounds is not None and (curves := over_rounds(out, suite, runs, rows)) is not None:
         parts.append(Part("Mean of the learning curves, all rounds after the start", *_curves(suite, curves)))
     above = [suite.description, _protocol(runs), *([_added(runs[0], suite.rounds)] if suite.rounds else [])]
@@ -122,12 +126,16 @@ def _overview(suite: Suite, section: Section) -> tuple[list[str], list[list[str]
 
 def _curves(suite: Suite, section: Section) -> tuple[list[str], list[list[str]]]:
     head = ["Rule", "Seeds" if not suite.folds else "Seeds x folds", "Dice % [95 %]"]
-    head += [f"Dice - {suite.reference} [95 %]", "p (Holm)"] if suite.reference else []
+    if suite.reference:
+        head += [f"Dice - {suite.reference}, seed by seed [95 %]", f"Dice - {suite.reference} [95 %]", "p (Holm)"]
     body = []
     for line in section.lines:
         cells = [line.entry.name, f"{line.done}/{line.wanted}"]
         cells.append(_interval(line.dice.value, line.dice.low, line.dice.high))
-        body.append([*cells, *(_against(line, suite.reference) if suite.reference else [])])
+        if suite.reference:
+            seeds = _interval(line.by_seed.value, line.by_seed.low, line.by_seed.high, sign=True)
+            cells += ["" if line.entry.name == suite.reference else seeds, *_against(line, suite.reference)]
+        body.append(cells)
     return head, body
 
 
@@ -140,20 +148,25 @@ def _against(line: Line, reference: str) -> list[str]:
     return [_interval(one.difference, one.low, one.high, sign=True), _p(one.adjusted)]
 
 
-def _classes(section: Section) -> tuple[list[str], list[list[str]]]:
+def _classes(suite: Suite, section: Section) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for line in section.lines for name in line.classes))
     body = [
         [line.entry.name, *(_percent(line.classes.get(name, math.nan)) for name in names)]
         for line in section.lines
         if line.done
     ]
-    return ["Method", *names], body
+    return ["Method" if suite.rounds is None else "Rule", *names], body
 
 
 def _notes(suite: Suite, runs: Sequence[Prepared], rows: Mapping[str, Row], found: Sequence[Section]) -> list[str]:
     notes = [*suite.notes, *_statistics(suite, found)]
     if suite.published:
         notes.append(f"Published: {suite.published.source}")
+    if suite.rounds is not None and suite.reference:
+        notes.append(
+            f"Seed by seed: each seed's difference to {suite.reference}, which starts from the same labels, with "
+            "Student's t over seeds: this interval holds the draw of labels and of weights, which the test does not."
+        )
     devices = sorted({rows[run.key]["device"] for run in runs if rows.get(run.key, {}).get("device")})
     notes.append(
         "Time is the median of a training step; memory the largest peak of training above what the process held before "

@@ -49,6 +49,7 @@ class Line:
         larger: ``memory`` over the reference's.
         literature: mean Dice by the published rules; NaN where not asked for.
         published: Dice of the paper in percent; NaN where there is none.
+        by_seed: of learning curves, the difference to the reference seed by seed.
     """
 
     entry: Entry
@@ -64,6 +65,7 @@ class Line:
     larger: float = math.nan
     literature: float = math.nan
     published: float = math.nan
+    by_seed: Mean = Mean()
 
 
 @dataclass(frozen=True)
@@ -126,16 +128,30 @@ def over_rounds(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping
         }
         for name, places in whole.items()
     }
+    means = {
+        name: {place: _mean(figure(rows[key], "dice") for key in keys) for place, keys in places.items()}
+        for name, places in whole.items()
+    }
     against = comparisons(suite.reference, scores)
     lines = []
     for entry in suite.entries:
-        places = whole[entry.name]
-        line = Line(entry, len(places), len(curves[entry.name]), against=against.get(entry.name))
-        if places:
-            means = {place: _mean(figure(rows[key], "dice") for key in keys) for place, keys in places.items()}
-            line = replace(line, dice=over_seeds(means, list(scores[entry.name].values())))
+        mine, theirs = means[entry.name], means.get(suite.reference or "", {})
+        line = Line(entry, len(mine), len(curves[entry.name]), against=against.get(entry.name))
+        if mine:
+            line = replace(line, dice=over_seeds(mine, list(scores[entry.name].values())))
+        if entry.name != suite.reference:
+            line = replace(line, by_seed=_by_seed({p: mine[p] - theirs[p] for p in mine if p in theirs}))
         lines.append(line)
     return Section("all", 0, 0, "", lines)
+
+
+def _by_seed(differences: Mapping[Place, float]) -> Mean:
+    """Mean of the seeds' differences, with Student's interval over seeds; the folds of a seed averaged first."""
+    seeds: dict[int, list[float]] = defaultdict(list)
+    for (seed, _), value in differences.items():
+        seeds[seed].append(value)
+    values = [_mean(several) for several in seeds.values()]
+    return Mean(_mean(values), *t_interval(values), over="seeds")
 
 
 def _finished(rows: Mapping[str, Row], key: str) -> bool:
