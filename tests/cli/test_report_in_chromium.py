@@ -11,19 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.cli.chromium import Page, browse, find, install
 
+pytest.importorskip("websockets", reason="websockets is not installed: no way to talk to Chromium")
+
 THERE = find() is not None
 FULLEST = """(pictures => pictures.indexOf(pictures.reduce((a, b) => a.length < b.length ? b : a)))
 (JSON.parse(document.getElementById('pictures').textContent).cases[0].layers.reference)"""
-
-
-@pytest.fixture
-def chromium() -> str:
-    """The browser; the test is skipped, and says so, where there is none."""
-    pytest.importorskip("websockets", reason="websockets is not installed: no way to talk to Chromium")
-    program = find()
-    if program is None:
-        pytest.skip("no Chromium here: `apt-get install chromium`, or `make heavy`, which installs it")
-    return program
 
 
 def look(page: Page) -> NDArray[np.uint8]:
@@ -99,8 +91,13 @@ def clicked(program: str, report: Path) -> None:
         assert [url for url in page.asked if not url.startswith(("data:", report.as_uri()))] == []
 
 
-def test_a_report_is_leafed_through_in_chromium(chromium: str, report_of_two: tuple[Path, dict[str, object]]) -> None:
-    clicked(chromium, report_of_two[0])
+@pytest.mark.skipif(
+    not THERE, reason="no Chromium here: `apt-get install chromium`, or `make heavy`, which installs it"
+)
+def test_a_report_is_leafed_through_in_chromium(report_of_two: tuple[Path, dict[str, object]]) -> None:
+    program = find()
+    assert program is not None
+    clicked(program, report_of_two[0])
 
 
 @pytest.mark.heavy
@@ -109,7 +106,6 @@ def test_a_report_is_leafed_through_in_chromium(chromium: str, report_of_two: tu
 def test_a_report_is_leafed_through_in_a_chromium_that_is_installed_first(
     report_of_two: tuple[Path, dict[str, object]],
 ) -> None:
-    pytest.importorskip("websockets", reason="websockets is not installed: no way to talk to Chromium")
     if reason := install():
         pytest.skip(reason)
     program = find()

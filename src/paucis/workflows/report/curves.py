@@ -125,6 +125,7 @@ def _chart(
             axes.axvline(step, color="#999999", linewidth=0.8, linestyle=":")
         axes.set_title(title)
         axes.set_xlabel("step")
+        axes.set_xlim(left=0)
         if marked:
             axes.set_ylim(0, 1)
         if len(lines) > 1 and not small:

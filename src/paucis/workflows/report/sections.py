@@ -107,7 +107,7 @@ def results_section(runs: Mapping[str, Results], which: str) -> Section:
     first = next(iter(runs.values())).evaluation.summary
     patients = "" if first.groups == first.cases else f" of {first.groups} patients"
     above = [f"Cases: {first.cases} {which}{patients}, on each scan's own grid."]
-    notes = [f"{name}: {note}" if len(runs) > 1 else note for name, one in runs.items() for note in one.notes]
+    notes = _together({name: one.notes for name, one in runs.items()})
     notes += [
         "In brackets: 95 % percentile bootstrap intervals of the mean over "
         f"{'cases' if first.groups == first.cases else 'patients'}.",
@@ -175,3 +175,12 @@ def lead_of(runs: Mapping[str, Results], which: str) -> str:
         means.append(f"{name} {found}" if len(runs) > 1 else found)
     over = " over classes" if len(first.classes) > 1 else ""
     return f"Mean Dice{over}, {first.cases} {which}: {'; '.join(means)}."
+
+
+def _together(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Notes of runs, each once; those that do not hold for all name the runs."""
+    found: dict[str, list[str]] = {}
+    for name, told in notes.items():
+        for note in told:
+            found.setdefault(note, []).append(name)
+    return [note if len(names) == len(notes) else f"{', '.join(names)}: {note}" for note, names in found.items()]
