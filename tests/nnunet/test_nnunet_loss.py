@@ -98,6 +98,21 @@ def test_voxels_of_their_ignore_label_are_unknown_to_pdcr(affinity: str) -> None
         assert blind.mean_share() != pytest.approx(share.item(), rel=1e-3)
 
 
+def test_in_mixed_precision_the_share_stays_in_float32() -> None:
+    shares = []
+    for enabled in (False, True):
+        network = staged_unet(2)
+        select_stages(network, 2, 3, UafsOptions())
+        loss = made(2, network)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            value = loss(network(images(2)), targets(2))
+        value.backward()
+        assert value.dtype == torch.float32
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+        shares.append(loss.mean_share())
+    assert shares[1] == pytest.approx(shares[0], rel=0.02)
+
+
 def test_layers_that_are_not_there_or_see_the_whole_patch_are_refused() -> None:
     with pytest.raises(PaucisError, match=r"'decoder\.0' is no encoder site"):
         made(2, staged_unet(2), layers=("decoder.0",))

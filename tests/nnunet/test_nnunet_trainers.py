@@ -103,8 +103,8 @@ def trainer_in(place: Path, name: str, monkeypatch: pytest.MonkeyPatch, **option
     return trainer(name, **options)
 
 
-def test_the_residual_encoder_and_the_options_of_a_class_of_ones_own(results: Path) -> None:
-    class Mine(found("nnUNetTrainerPDCRUAFS")):  # type: ignore[misc]
+def test_a_class_of_ones_own_has_its_options_and_those_of_a_trainer_of_theirs(results: Path) -> None:
+    class Mine(found("nnUNetTrainerPDCRUAFS"), found("nnUNetTrainer_5epochs")):  # type: ignore[misc]
         pdcr = PdcrOptions(weight=0.7)
         uafs = UafsOptions(sites=("decoder",), block="se")
 
@@ -112,6 +112,7 @@ def test_the_residual_encoder_and_the_options_of_a_class_of_ones_own(results: Pa
     made.initialize()
     made.train_step(batch(made))
     assert list(made.network.feature_selection) == ["decoder_0", "decoder_1"]
+    assert made.num_epochs == 5
     assert made.loss.pdcr.weight == 0.7
     assert list(made.loss.pdcr.fields) == ["encoder.1", "encoder.2"]  # from the environment
 
