@@ -40,7 +40,7 @@ def test_one_whose_kernel_overlaps_is_left_as_drawn() -> None:
 @pytest.mark.parametrize(("name", "width"), [("unet", "features"), ("vnet", "filters")])
 def test_places_of_a_kernel_part_ways_in_training(name, width) -> None:
     task = Task(2, 1, 3, (32, 32), (1.0, 1.0))
-    network = make(name, task, {width: 4})
+    network = make(name, task, {width: 4, "upsampling": "transposed"})
     ups = [part for part in network.modules() if isinstance(part, nn.ConvTranspose2d)]
     assert ups
     assert all(torch.equal(up.weight, up.weight[..., :1, :1].expand_as(up.weight)) for up in ups)

@@ -42,7 +42,7 @@ class UNetOptions(NetworkOptions):
     )
     activation: str = option("leaky_relu", "after every normalization", choices=ACTIVATIONS)
     downsampling: str = option("stride", "strided convolution or maximum", choices=("stride", "pool"))
-    upsampling: str = option("transposed", "of the decoder", choices=("transposed", "interpolate", "nearest"))
+    upsampling: str = option("interpolate", "of the decoder", choices=("transposed", "interpolate", "nearest"))
     head: int = option(1, "kernel of the last convolution; the 2D semi-supervised literature has 3", choices=(1, 3))
     initialization: str = option("kaiming", "of the convolutions' weights", choices=INITIALIZATIONS)
 
