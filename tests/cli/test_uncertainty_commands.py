@@ -126,6 +126,8 @@ def test_the_figures_of_a_prediction_are_those_of_its_maps(world: Path, cli: Cal
     assert structures["structures"] == 4
     with Image.open("out/reliability/reliability.png") as picture:
         assert picture.size[0] > 900
+    assert cli("reliability", "out", "data", "--group", "(s)").code == 0
+    assert {row["group"] for row in rows(Path("out/reliability/reliability.csv"))} == {"s"}
 
 
 def test_dropout_and_ensembles_split_the_entropy_into_the_two_maps(world: Path, cli: Callable[..., object]) -> None:
