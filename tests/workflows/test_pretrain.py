@@ -230,7 +230,7 @@ def test_rows_of_suites_start_from_a_pretraining_in_the_folder_they_are_called_i
     ("words", "said"),
     [
         (["train", "SET", "--method", "ld"], "paucis pretrain IMAGES --method ld"),
-        (["pretrain", "SET", "--method", "supervised"], "is no pretraining (ld"),
+        (["pretrain", "SET", "--method", "supervised"], "is no pretraining (densecl, ld"),
         (["train", "SET", "train.frozen=0.5"], "train.frozen keeps what --init gives"),
         (["pretrain", "SET", "method.grid=99"], "more patches than the crop"),
         (["pretrain"], "which dataset?"),
