@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 
 from paucis.batch import IGNORE
-from paucis.methods.memory import MemoryQueue, gathered
+from paucis.methods.memory import MemoryQueue, gathered, of_others
 
 CLASSES, CAPACITY, DIM = 3, 5, 4
 
@@ -102,6 +102,7 @@ def _share(rank: int, port: int, folder: str) -> None:
         vectors, kinds = samples(6, 10 * step + rank)
         queue.add(vectors, kinds)
     torch.save(queue.state_dict(), Path(folder) / f"{rank}.pt")
+    torch.save(of_others(vectors, kinds.ne(IGNORE)), Path(folder) / f"others-{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -118,3 +119,11 @@ def test_two_processes_hold_the_samples_of_both_in_the_order_of_ranks(tmp_path: 
         queue = queues()[0]
         queue.load_state_dict(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
         assert same(queue, reference)
+        theirs, kinds = samples(6, 30 + 1 - rank)  # of the last step, in the other process
+        others = torch.load(tmp_path / f"others-{rank}.pt", weights_only=True)
+        assert torch.equal(others, theirs[kinds.ne(IGNORE)])
+
+
+def test_one_process_has_no_others() -> None:
+    vectors, kinds = samples(6, 0)
+    assert of_others(vectors, kinds.ne(IGNORE)) is None

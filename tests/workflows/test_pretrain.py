@@ -248,6 +248,25 @@ def test_what_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
     assert not out.exists()
 
 
+@pytest.mark.realdata
+def test_real_chest_x_rays_of_one_hospital_start_a_training_on_those_of_another(
+    real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = {"network": "vgg_unet", "data.size": "32,32", "train.workers": 0, "data.workers": 0, "train.steps": 2}
+    own = {**small, "data.unlabeled": 6, "train.unlabeled_batch_size": 4}
+    pretrain(real_data / "shenzhen_unlabeled", out=tmp_path / "ld", options=own)
+    with caplog.at_level("WARNING", logger="paucis"):
+        done = train(
+            real_data / "jsrt",
+            out=tmp_path / "run",
+            labels=2,
+            init=tmp_path / "ld",
+            options={**small, "train.batch_size": 2, "validation.cases": 1},
+        )
+    assert done.finished
+    assert "147 of the network's 149 tensors loaded" in caplog.text, "all but the head, which has other classes"
+
+
 def test_it_predicts_nothing_and_says_so(
     labeled: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
