@@ -120,7 +120,7 @@ def test_layers_that_are_not_there_or_see_the_whole_patch_are_refused() -> None:
         DragsawLoss(Deep(), staged_unet(2), Task(2, 1, 3, (16, 16)), OPTIONS, None)
 
 
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.heavy)])
 def test_a_compiled_network_gets_the_same_gradients(backend: str) -> None:
     gradients = []
     for compiled in (False, True):
