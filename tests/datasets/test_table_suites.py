@@ -112,6 +112,7 @@ def small(row: str) -> list[str]:
         *(["plug.pdcr.layers=encoder.0,encoder.1", "plug.pdcr.vectors=8"] if "pdcr" in recipe.plugs else []),
         *(["plug.uafs.sites=decoder"] if "uafs" in recipe.plugs else []),
         *(["train.steps=6"] if method == "aua" else []),
+        *(["init=none", "train.frozen=0"] if "init" in recipe.values else []),  # nothing is pretrained here
     ]  # fmt: skip
     return list(dict.fromkeys(options))
 
