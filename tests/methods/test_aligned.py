@@ -12,7 +12,9 @@ from paucis.networks import UncertaintySelection
 from paucis.plugins.pdcr import PDCR, PdcrOptions
 from paucis.plugins.uafs import UAFS, UafsOptions
 
-CASES = [(name, ndim) for name in METHODS.names() for ndim in (2, 3)]
+LEARNING = [name for name in METHODS.names() if not METHODS.get(name).pretrains]
+"""A pretraining sees no labels, and no plug-in goes with it."""
+CASES = [(name, ndim) for name in LEARNING for ndim in (2, 3)]
 SHARP = {"ucmt": {"blur": 0.0}}
 """A student that sees its labeled images blurred sees the same geometry, but not the same image."""
 

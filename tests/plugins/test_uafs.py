@@ -165,3 +165,15 @@ def test_maps_of_several_networks_go_by_their_names() -> None:
         select_features(network, ["encoder.0"])  # type: ignore[arg-type]
     _, maps = observe(pair, lambda: [network(images(2)) for network in pair.values()], (32, 32))
     assert list(maps) == ["first.encoder.0", "second.encoder.0"]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_block_begins_unsure_everywhere_and_still_learns(ndim: int) -> None:
+    torch.manual_seed(0)
+    block = UncertaintySelection(ndim, 64, 3)
+    feature = torch.randn(2, 64, *[12] * ndim).relu()
+    assert float(block.uncertainty(feature).min()) > 0.95
+    torch.testing.assert_close(block(feature), feature, rtol=0.05, atol=0)
+    block(feature).square().mean().backward()
+    assert all(float(part.grad.abs().max()) > 0 for part in block.parameters() if part.grad is not None)
+    assert all(part.grad is not None for part in block.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,20 +28,24 @@ class UncertaintySelection(nn.Module):
         patch-dragsaw contrastive regularization and uncertainty-aware feature selection (PDCR, UAFS), Section 4.
 
     Deviations:
-        none from the paper. The published code has two classes whatever the task, and dropout in some of the blocks.
+        the last convolution starts at a tenth of its usual size, so that a block begins unsure everywhere and leaves
+        the map as it is; the paper does not say how it starts. At the usual size U varies by 0.25 from the first step,
+        which multiplies the map by noise. The published code has two classes whatever the task, and dropout in some of
+        the blocks.
     """
 
     def __init__(self, ndim: int, channels: int, classes: int, width: int | None = None) -> None:
         super().__init__()
         hidden = width or (16 if ndim == 2 else max(channels // 4, 1))
+        last: Any = conv(ndim, hidden, classes, 1)
         self.segment = nn.Sequential(
-            conv(ndim, channels, hidden, bias=False),
-            normalization(ndim, hidden, "batch"),
-            nn.ReLU(inplace=True),
-            conv(ndim, hidden, classes, 1),
+            conv(ndim, channels, hidden, bias=False), normalization(ndim, hidden, "batch"), nn.ReLU(inplace=True), last
         )
         self.shown = Shown()
         initialize(self)
+        with torch.no_grad():
+            last.weight.mul_(0.1)
+            nn.init.zeros_(last.bias)
 
     def uncertainty(self, feature: Tensor) -> Tensor:
         """(B, 1, *spatial) in [0, 1], float32: the normalized entropy of the block's own segmentation."""
