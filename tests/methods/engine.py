@@ -26,7 +26,14 @@ LATE = 90
 
 def builder(task: Task, **network: Any) -> Build:
     """Makes small U-Nets, whatever kind of network is asked for."""
-    given = {"features": 4, "depth": 2, "normalization": "batch", "dropout": (0.1,), **network}
+    given = {
+        "features": 4,
+        "upsampling": "transposed",
+        "depth": 2,
+        "normalization": "batch",
+        "dropout": (0.1,),
+        **network,
+    }
 
     def build(name: str | None = None, **options: Any) -> Network:
         return UNet(task, UNetOptions(**{**given, **(options if name is None else {})}))

@@ -180,6 +180,11 @@ def _lines(out: Path, suite: Suite, runs: Sequence[Prepared], rows: Mapping[str,
     return lines
 
 
+def _times(value: float, other: float) -> float:
+    """How many times the other; NaN where that took nothing that was measured."""
+    return value / other if other else math.nan
+
+
 def _filled(line: Line, runs: Mapping[Place, tuple[Row, dict[str, float]]], reference: Sequence[Row]) -> Line:
     rows = [row for row, _ in runs.values()]
     names = [name for name in rows[0] if name.startswith("dice:")]
@@ -192,9 +197,9 @@ def _filled(line: Line, runs: Mapping[Place, tuple[Row, dict[str, float]]], refe
         means={name: _mean(figure(row, name) for row in rows) for name in SHOWN},
         classes={name.partition(":")[2]: _mean(figure(row, name) for row in rows) for name in names},
         seconds=seconds,
-        slower=seconds / other_seconds if same else math.nan,
+        slower=_times(seconds, other_seconds) if same else math.nan,
         memory=memory,
-        larger=memory / other_memory if same else math.nan,
+        larger=_times(memory, other_memory) if same else math.nan,
         literature=_mean(figure(row, "literature_dice") for row in rows),
     )
 
