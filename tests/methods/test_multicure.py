@@ -66,7 +66,7 @@ def test_the_roles_are_a_switch(refined: Any) -> None:
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("refined", ["first", "second"])
 def test_what_unlabeled_images_teach_never_reaches_the_predictive_network(ndim: int, refined: Any) -> None:
-    made = method(ndim, plain=False, refined=refined)
+    made = method(ndim, plain=False, refined=refined, uncertain=0.35, threshold=0.35)
     losses = look(made, make_batch(TASKS[ndim])).losses
     for name in ("pseudo", "rectify", "contrast"):
         assert losses[name].requires_grad
