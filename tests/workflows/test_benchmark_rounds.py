@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from paucis.engine.files import read_json, write_json
+from paucis.engine.files import read_json
 from paucis.errors import PaucisError
 from paucis.evaluation.comparison import t_interval
-from paucis.workflows.benchmark import pool, worker
 from paucis.workflows.benchmark.estimate import estimate
 from paucis.workflows.benchmark.grid import expand
 from paucis.workflows.benchmark.results import figure
@@ -46,36 +41,6 @@ RULES = ("foreground", "mutual_information", "core_set")
 
 def suite(text: str = ROUNDS) -> Suite:
     return read("tiny", SMALL + text)
-
-
-class InProcess:
-    """Stands in for the process of a worker."""
-
-    started: list[str]
-
-    def __init__(self, command: list[str], **_: object) -> None:
-        folder = Path(command[-1])
-        job = read_json(folder / "job.json")
-        write_json(folder / "job.json", {**job, "parent": os.getppid()})
-        self.started.append(job["run"])
-        self.code = worker.main([str(folder)])
-
-    def poll(self) -> int:
-        return self.code
-
-    def wait(self) -> int:
-        return self.code
-
-
-@pytest.fixture(scope="module")
-def started() -> Any:
-    """Names of the runs that were started; they are done in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        kind = type("Here", (InProcess,), {"started": []})
-        fake = SimpleNamespace(Popen=kind, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
-        patch.setattr(pool, "subprocess", fake)
-        patch.setattr(pool, "PATIENCE", 0)
-        yield kind.started  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
