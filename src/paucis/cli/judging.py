@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
+from paucis.cli.parameters import Device, Json, Run, Weights
 
 
 def compare(
@@ -86,7 +86,7 @@ def reliability(
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     dataset: Annotated[Path, typer.Argument(help="Dataset with labels.")],
     overrides: Annotated[
         list[str] | None,
@@ -96,8 +96,8 @@ def calibrate(
         str, typer.Option(help="Cases of the run's split: val or test; all: every labeled case not trained on.")
     ] = "val",
     also: Annotated[list[Path] | None, typer.Option(help="A further run of an ensemble; may be repeated.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+    device: Device = "auto",
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Fit a temperature that makes a run as sure as it is right; `predict` takes it with predict.temperature=saved."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from paucis.cli.parameters import Device, Weights
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first is the reference.")],
@@ -24,8 +26,8 @@ def report(
         typer.Option(help="Judge what `paucis predict` wrote here instead; once for each run, in order."),
     ] = None,
     name: Annotated[list[str] | None, typer.Option(help="What a run is called; once for each, in order.")] = None,
-    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    weights: Weights = None,
+    device: Device = "auto",
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Calibration of each class too; keeps a map for each.")
     ] = False,

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output, nothing else.")]
+from paucis.cli.parameters import Device, Json, Run, Weights
 
 
 def suggest(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Run,
     pool: Annotated[Path, typer.Argument(help="A dataset, or a folder of scans without labels.")],
     overrides: Annotated[
         list[str] | None,
@@ -32,8 +32,8 @@ def suggest(
     group: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in a case name. [default: the run's]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    weights: Annotated[str | None, typer.Option(help="best or last. [default: best where validated]")] = None,
+    device: Device = "auto",
+    weights: Weights = None,
     series: Annotated[str | None, typer.Option(help="Of DICOM, the series to take. [default: the run's]")] = None,
     as_json: Json = False,
 ) -> None:
