@@ -36,7 +36,10 @@ class Batch(NamedTuple):
         references: (B, K, *spatial) shape masks from elsewhere.
         valid: (B_unlabeled, *spatial) bool of the *unlabeled* crops; False on padding and outside the field of view
             (in labeled crops such voxels are labeled ``IGNORE`` instead).
-        cases: names of the labeled cases, then of the unlabeled ones, for messages.
+        cases: names of the labeled cases, then of the unlabeled ones.
+        numbers: (B_unlabeled,) int64, which of all unlabeled images of the run each crop is of: its slice in 2D, its
+            case in 3D.
+        total: how many unlabeled images there are, so that ``numbers`` run from 0 to ``total - 1``.
     """
 
     labeled: Annotated | None = None
@@ -45,6 +48,8 @@ class Batch(NamedTuple):
     references: Tensor | None = None
     valid: Tensor | None = None
     cases: tuple[str, ...] = ()
+    numbers: Tensor | None = None
+    total: int = 0
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with ``change`` applied to every tensor in it (moving to a device, for one)."""

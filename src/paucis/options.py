@@ -34,11 +34,14 @@ def option(
     choices: tuple[Any, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    file: bool = False,
 ) -> Any:
-    """A field of an options dataclass: its default, one line of meaning, and what values it may take."""
-    return dataclasses.field(
-        default=default, metadata={"meaning": meaning, "choices": choices, "minimum": minimum, "maximum": maximum}
-    )
+    """A field of an options dataclass: its default, one line of meaning, and what values it may take.
+
+    ``file`` says that it names a file: a run keeps its whole path, since it may go on from another folder.
+    """
+    meta = {"meaning": meaning, "choices": choices, "minimum": minimum, "maximum": maximum, "file": file}
+    return dataclasses.field(default=default, metadata=meta)
 
 
 @dataclass(frozen=True)

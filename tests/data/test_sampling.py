@@ -111,6 +111,24 @@ def test_an_epoch_visits_every_case_once(volumes):
     assert len({tuple(labeled[4 * epoch : 4 * epoch + 4]) for epoch in range(3)}) > 1
 
 
+@pytest.mark.parametrize("dims", ["volumes", "slices"])
+def test_every_unlabeled_image_has_one_number_in_every_epoch_and_process(dims, request):
+    material = request.getfixturevalue(dims)
+    total = len(stream_of(material).units[1])
+    assert total == (3 if dims == "volumes" else sum(case.shape[0] for case in material[2]))
+    found = {}
+    for world, seed in ((1, 0), (2, 5)):
+        for rank in range(world):
+            stream = stream_of(material, unlabeled_batch_size=1, rank=rank, world=world, seed=seed)
+            for k in range(2 * total // world):
+                batch = stream[k]
+                assert batch.total == total
+                found.setdefault(int(batch.numbers[0]), Counter())[batch.cases[-1]] += 1
+    assert sorted(found) == list(range(total))
+    assert all(len(names) == 1 for names in found.values()), "a number is of one case alone"
+    assert {sum(names.values()) for names in found.values()} == {4}, "each of two runs had two epochs"
+
+
 def test_every_slice_of_all_cases_is_equally_likely(slices):
     stream = stream_of(slices, batch_size=1, unlabeled_batch_size=11, foreground=0.0)
     slices_of = {case.name: case.shape[0] for case in slices[2]}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paucis.losses.info_nce import info_nce, nt_xent
+from paucis.losses.info_nce import info_nce, instance_discrimination, nt_xent
 
 
 def vectors(*shape: int, seed: int = 0) -> Tensor:
@@ -68,3 +68,22 @@ def test_gradients_are_those_of_finite_differences() -> None:
     first, second = (vectors(3, 4, seed=seed).double().requires_grad_(True) for seed in (0, 1))
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (first, second))
     assert torch.autograd.gradcheck(lambda a: info_nce(a, second, vectors(4, 4).double(), None, 0.5), (first,))
+
+
+def test_each_image_is_told_from_all_that_have_a_vector_as_in_the_loop() -> None:
+    seen, bank = vectors(3, 4).requires_grad_(True), vectors(6, 4, seed=1).requires_grad_(True)
+    numbers = torch.tensor([4, 0, 4])
+    loss = instance_discrimination(seen, bank, numbers, 0.3)
+    terms = [
+        term(row, bank.detach()[number], [bank.detach()[k] for k in range(6) if k != number], 0.3)
+        for row, number in zip(seen.detach(), numbers.tolist(), strict=True)
+    ]
+    assert float(loss.detach()) == pytest.approx(sum(terms) / 3, rel=1e-5)
+    loss.backward()
+    assert bank.grad is None
+    assert seen.grad.abs().sum() > 0
+    eye = torch.eye(6)
+    assert float(instance_discrimination(eye[:2], eye, torch.arange(2), 1.0)) == pytest.approx(
+        -math.log(math.e / (math.e + 5)), rel=1e-6
+    )
+    assert instance_discrimination(eye.bfloat16(), eye, torch.arange(6)).dtype == torch.float32

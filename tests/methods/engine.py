@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ TASKS = {
     2: Task(2, 1, 4, (32, 24), (1.0, 1.0), flips=(0, 1)),
     3: Task(3, 1, 4, (16, 8, 12), (1.0, 2.0, 1.0), flips=(0, 1, 2)),
 }
+GIVEN: dict[str, dict[str, Any]] = {"classification": {"labels": str(Path(__file__).with_name("image_classes.csv"))}}
+"""Options without which a method cannot be."""
 TOTAL = 100
 LATE = 90
 """A step at which ramps have risen."""
@@ -54,7 +57,17 @@ def make_batch(task: Task, seed: int = 0, labeled: int = 2, unlabeled: int = 2) 
     valid = torch.ones((unlabeled, *task.patch), dtype=torch.bool)
     valid[:, -2:] = False
     pseudo = Annotated(images[labeled:], classes[labeled:], torch.rand(valid.shape, generator=generator))
-    return Batch(Annotated(images[:labeled], labels), images[labeled:], pseudo, valid=valid)
+    names = tuple(f"case_{number}" for number in range(count))
+    numbers = torch.arange(unlabeled)
+    references = (torch.rand((2 * unlabeled, 1, *task.patch), generator=generator) > 0.9).float()
+    return Batch(
+        Annotated(images[:labeled], labels), images[labeled:], pseudo, references, valid, names, numbers, max(unlabeled, 2)
+    )
+
+
+def options_of(name: str, **options: Any) -> Any:
+    """A method's options, with those without which it cannot be."""
+    return METHODS.get(name).Options(**{**GIVEN.get(name, {}), **options})
 
 
 def make_setting(task: Task, **changes: Any) -> Setting:
@@ -142,7 +155,7 @@ def make(name: str, ndim: int, seed: int = 0, network: dict[str, Any] | None = N
     """A method's only, or last, stage from fresh weights."""
     kind, task = METHODS.get(name), TASKS[ndim]
     torch.manual_seed(seed)
-    return kind(builder(task, **(network or {})), task, kind.Options(**options))
+    return kind(builder(task, **(network or {})), task, options_of(name, **options))
 
 
 def staged(
@@ -151,7 +164,7 @@ def staged(
     """Every stage of a method, made from the stages before, which were trained for two steps."""
     kind, task = METHODS.get(name), TASKS[ndim]
     built: dict[str, Method] = {}
-    stages = kind.stages(kind.Options(**(options or {})))
+    stages = kind.stages(options_of(name, **(options or {})))
     for stage in stages:
         torch.manual_seed(0)
         method = stage.make(builder(task, **network), task, built)

@@ -1,4 +1,4 @@
-"""SimCLR, MoCo and DenseCL: what of the network they train, what they remember, and whom they compare."""
+"""Pretrainings by contrast of images: what of the network they train, what they remember, and whom they compare."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from torch import Tensor
 from engine import Engine, builder
 from paucis.batch import Batch, Task
 from paucis.errors import PaucisError
+from paucis.losses.joint_discrimination import paired_discrimination
 from paucis.methods.base import METHODS, Clock, Method, Phase
 from paucis.methods.densecl import correspondence
 from paucis.methods.image_views import ImageViewOptions, ImageViews, deepest
 
 TASK = Task(2, 1, 4, (32, 32), (1.0, 1.0), flips=(0, 1))
-NAMES = ["simclr", "moco", "densecl"]
+NAMES = ["simclr", "moco", "densecl", "inst_disc", "emb_inva", "rot_ori"]
 STILL: dict[str, Any] = {
     "rotation": 0.0,
     "scale": 0.0,
@@ -35,7 +36,8 @@ def method(name: str, task: Task = TASK, **options: Any) -> Any:
 
 def batch(seed: int = 0, count: int = 4) -> Batch:
     images = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return Batch(unlabeled=torch.nn.functional.interpolate(images, scale_factor=4, mode="bicubic"))
+    images = torch.nn.functional.interpolate(images, scale_factor=4, mode="bicubic")
+    return Batch(unlabeled=images, numbers=torch.arange(count), total=count)
 
 
 def encoder(one: Method) -> list[Tensor]:
@@ -69,7 +71,7 @@ def gap(one: Any, seen: Batch, name: str) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_views_of_an_image_become_more_alike_than_those_of_others(name: str) -> None:
     mild = {"rotation": 5.0, "scale": 0.1, "translation": 0.05, "blur": 0.0}
-    one = method(name, Task(2, 1, 4, (32, 32)), **mild, **({} if name == "simclr" else {"queue": 16}))
+    one = method(name, Task(2, 1, 4, (32, 32)), **mild, **({"queue": 16} if name in ("moco", "densecl") else {}))
     engine, seen = Engine(one), batch(0, 8)
     engine.optimizers = [torch.optim.Adam([p for p in one.parameters() if p.requires_grad], 3e-3)]
     before = gap(one, seen, name)
@@ -98,6 +100,27 @@ def test_the_first_step_of_a_queue_has_nothing_to_tell_apart_and_the_second_has(
     first, second = (results[0].losses["contrast"] for results in Engine(one).train(batch(0), batch(1)))
     assert float(first.detach()) == 0.0
     assert float(second.detach()) > 0.1
+
+
+def test_version_1_of_moco_has_one_layer_and_its_own_temperature() -> None:
+    losses, last = {}, torch.nn.functional.normalize(torch.randn(5, 8, generator=torch.Generator().manual_seed(3)))
+    for head, temperature in (("mlp", 0.2), ("linear", 0.2), ("linear", 0.07)):
+        one = method("moco", head=head, temperature=temperature, **STILL)
+        one.memory.add(last, torch.zeros(5, dtype=torch.long))
+        torch.manual_seed(1)
+        losses[head, temperature] = float(one.step(batch(), Clock(0, 1), Phase("main", [])).losses["contrast"].detach())
+    assert isinstance(one.encoded.project, torch.nn.Linear)
+    assert sum(p.numel() for p in one.encoded.project.parameters()) == (one.encoded.channels + 1) * 8
+    assert len(set(losses.values())) == 3
+
+
+def test_emb_inva_is_the_joint_discrimination_of_both_views() -> None:
+    one, seen = method("emb_inva", Task(2, 1, 4, (32, 32)), **STILL), batch()
+    one.eval()  # batch statistics would couple the images
+    loss = one.step(seen, Clock(0, 1), Phase("main", [])).losses["contrast"]
+    vectors = one.encoded(seen.unlabeled)
+    assert torch.allclose(loss, paired_discrimination(vectors, vectors, 0.1), rtol=1e-3)
+    assert isinstance(one.encoded.project, torch.nn.Linear)
 
 
 def test_a_place_finds_the_place_that_is_most_like_it() -> None:

@@ -41,12 +41,14 @@ class Draw(NamedTuple):
     """What one crop of a batch is to be.
 
     Attributes:
+        number: index of its unit in its stream.
         case: index in its stream.
         slice: Z of the slice in 2D, else -1.
         aimed: the crop must hold a voxel of a class.
         rng: for the rest.
     """
 
+    number: int
     case: int
     slice: int
     aimed: bool
@@ -129,6 +131,8 @@ class BatchStream(Dataset[Batch]):
                 [self.labeled[draw.case].name for draw in draws[LABELED]]
                 + [self.unlabeled[draw.case].name for draw in draws[UNLABELED]]
             ),
+            numbers=torch.tensor([draw.number for draw in draws[UNLABELED]]) if unlabeled else None,
+            total=len(self.units[UNLABELED]),
         )
 
     def _draws(self, stream: int, k: int) -> list[Draw]:
@@ -138,11 +142,12 @@ class BatchStream(Dataset[Batch]):
         draws = []
         for index in range((k * self.world + self.rank) * size, (k * self.world + self.rank + 1) * size):
             epoch, place = divmod(index, len(units))
-            case, z = units[_permutation(self.seed, stream, epoch, len(units))[place]]
+            number = int(_permutation(self.seed, stream, epoch, len(units))[place])
+            case, z = units[number]
             share = self.foreground if stream == LABELED else 0.0
             aimed = int((index + 1) * share + 1e-9) > int(index * share + 1e-9)
             rng = np.random.default_rng([self.seed, stream, PLACE, index])
-            draws.append(Draw(int(case), int(z), aimed, rng))
+            draws.append(Draw(number, int(case), int(z), aimed, rng))
         return draws
 
     def _labeled(self, draw: Draw) -> tuple[NDArray[Any], ...]:

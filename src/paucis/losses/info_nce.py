@@ -1,4 +1,4 @@
-"""InfoNCE: a vector finds its positive among negatives; the form of two views, and the form with a memory."""
+"""InfoNCE: a vector finds its positive among negatives: of two views, with a memory, with a vector for each image."""
 
 from __future__ import annotations
 
@@ -62,3 +62,23 @@ def info_nce(
             negative = negative.masked_fill(~known, -torch.inf)
         logits = torch.cat([(q * k.to(q)).sum(1, keepdim=True) / temperature, negative], 1)
         return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
+
+
+def instance_discrimination(vectors: Tensor, bank: Tensor, numbers: Tensor, temperature: float = 0.07) -> Tensor:
+    """Mean over rows of ``-log exp(v_i . b_n(i) / T) / sum_k exp(v_i . b_k / T)``: each image is a class of its own.
+
+    Args:
+        vectors: (N, D) of any length.
+        bank: (K, D), the vector that is kept of each image; no gradient passes to them.
+        numbers: (N,) int64, the image that each row is of, in [0, K).
+        temperature: T > 0.
+
+    Returns:
+        a scalar in float32.
+
+    Reference:
+        Z. Wu et al.: Unsupervised feature learning via non-parametric instance discrimination. CVPR 2018, Eq. 2.
+    """
+    with no_autocast(vectors):
+        v, b = unit(full(vectors)), unit(full(bank.detach()))
+        return F.cross_entropy(v @ b.to(v).T / temperature, numbers)

@@ -115,6 +115,7 @@ class Setting:
         batch_size: labeled crops a step.
         unlabeled_batch_size: unlabeled crops a step.
         network: name of the configured network.
+        cases: names of the unlabeled training cases; empty where they are not known.
     """
 
     task: Task
@@ -123,6 +124,7 @@ class Setting:
     batch_size: int
     unlabeled_batch_size: int
     network: str
+    cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

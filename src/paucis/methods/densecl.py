@@ -13,7 +13,7 @@ from paucis.batch import Batch, Task
 from paucis.losses.info_nce import info_nce
 from paucis.methods.base import Build, Clock, Phase, StepResult, register
 from paucis.methods.ema import EmaTeacher
-from paucis.methods.image_views import EncodedImages, ImageViews
+from paucis.methods.image_views import EncodedImages, Head, ImageViews
 from paucis.methods.memory import MemoryQueue
 from paucis.methods.moco import MoCoOptions, negatives, remember
 from paucis.methods.pretraining import Pretraining
@@ -37,10 +37,11 @@ class EncodedPlaces(EncodedImages):
         network: its decoder is frozen.
         dim: length of the vectors, D.
         cells: places along each axis at most.
+        head: the projection of the image.
     """
 
-    def __init__(self, network: Network, dim: int, cells: int) -> None:
-        super().__init__(network, dim)
+    def __init__(self, network: Network, dim: int, cells: int, head: Head = "mlp") -> None:
+        super().__init__(network, dim, head)
         ndim, width = network.task.ndim, self.channels
         self.cells = cells
         self.dense = nn.Sequential(conv(ndim, width, width, 1), nn.ReLU(), conv(ndim, width, dim, 1))
@@ -72,7 +73,7 @@ class DenseCL(Pretraining):
 
     def __init__(self, build: Build, task: Task, options: DenseCLOptions) -> None:
         super().__init__(build, task, options)
-        self.encoded = EncodedPlaces(build(), options.dim, options.cells)
+        self.encoded = EncodedPlaces(build(), options.dim, options.cells, options.head)
         self.average = EmaTeacher(self.encoded, options.decay, warmup=False, buffers="own")
         self.memory = MemoryQueue(1, options.queue, options.dim)
         self.dense_memory = MemoryQueue(1, options.queue, options.dim)

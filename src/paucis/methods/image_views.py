@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from paucis.views.color import Gray, Saturation
 from paucis.views.compose import Compose
 from paucis.views.flip import Flip
 from paucis.views.intensity import Blur, Brightness, Contrast
+
+Head = Literal["linear", "mlp", "normalized"]
+"""A projection: one layer; two with ReLU between; two with batch normalization and ReLU between."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,23 @@ class ImageViews:
         shift = options.translation * min(task.patch)
         chain: list[View[Any]] = [Flip(task.flips)] if task.flips else []
         chain.append(Affine(rotations_in_space(spacing, options.rotation), options.scale, shift, spacing))
-        chain += [Brightness(options.brightness), Contrast(options.contrast), Blur(options.blur, 0.5, spacing)]
-        if task.channels == 3:
-            chain += [Saturation(options.saturation), Gray(1.0, options.gray)]
-        self.chain = Compose(*chain)
+        self.chain = Compose(*chain, *intensity_changes(task, options))
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """A view of images (B, C, *spatial)."""
         params = self.chain.sample(len(images), images.shape[2:], torch.default_generator)
         return self.chain.image(images, params)
+
+
+def intensity_changes(task: Task, options: ImageViewOptions) -> list[View[Any]]:
+    """Those changes of a view that leave every voxel in its place."""
+    spacing = task.spacing or (1.0,) * task.ndim
+    changes: list[View[Any]] = [Brightness(options.brightness), Contrast(options.contrast)]
+    changes.append(Blur(options.blur, 0.5, spacing))
+    if task.channels == 3:
+        changes += [Saturation(options.saturation), Gray(1.0, options.gray)]
+    return changes
 
 
 def deepest(network: Network) -> str:
@@ -71,18 +81,18 @@ class EncodedImages(nn.Module):
     Args:
         network: its decoder is frozen.
         dim: length of an image's vector, D.
-        normalized: batch normalization between the projection's two layers.
+        head: the projection.
     """
 
-    def __init__(self, network: Network, dim: int, *, normalized: bool = False) -> None:
+    def __init__(self, network: Network, dim: int, head: Head = "mlp") -> None:
         super().__init__()
         self.network = network
         site = deepest(network)
         freeze_beyond(network, site)
         self.channels = network.sites[site].channels
-        norm: nn.Module = nn.BatchNorm1d(self.channels) if normalized else nn.Identity()
         first, last = nn.Linear(self.channels, self.channels), nn.Linear(self.channels, dim)
-        self.project = nn.Sequential(first, norm, nn.ReLU(), last)
+        norm: nn.Module = nn.BatchNorm1d(self.channels) if head == "normalized" else nn.Identity()
+        self.project: nn.Module = last if head == "linear" else nn.Sequential(first, norm, nn.ReLU(), last)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) to (B, D): the projection of the mean of the deepest map."""

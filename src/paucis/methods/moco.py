@@ -1,8 +1,9 @@
-"""MoCo v2: a view of an image finds another, seen by a moving average, among those of earlier images."""
+"""MoCo, versions 1 and 2: a view of an image finds another, seen by a moving average, among those of earlier images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,11 +21,14 @@ from paucis.options import option
 
 @dataclass(frozen=True)
 class MoCoOptions(ImageViewOptions):
-    """Options of MoCo v2."""
+    """Options of MoCo; defaults of version 2."""
 
     dim: int = option(128, "length of an image's vector", minimum=2)
     temperature: float = option(0.2, "of the similarity of images", minimum=1e-3)
     queue: int = option(4096, "vectors of earlier images that are kept as negatives", minimum=1)
+    head: Literal["mlp", "linear"] = option(
+        "mlp", "projection of an image: two layers as in version 2, or one as in version 1"
+    )
     decay: float = option(0.99, "share of the moving average kept in a step", minimum=0.0, maximum=1.0)
 
 
@@ -32,7 +36,8 @@ class MoCoOptions(ImageViewOptions):
 class MoCo(Pretraining):
     """Pretraining of the encoder: InfoNCE against a queue of the keys of earlier steps, made by a moving average.
 
-    The queue is the same in every process and holds the keys of all; the decoder stays as it was drawn.
+    The queue is the same in every process and holds the keys of all; the decoder stays as it was drawn. Version 1 is
+    ``head=linear``, ``temperature=0.07`` and ``blur=0``.
 
     Reference:
         K. He et al.: Momentum contrast for unsupervised visual representation learning. CVPR 2020; X. Chen et al.:
@@ -48,7 +53,7 @@ class MoCo(Pretraining):
 
     def __init__(self, build: Build, task: Task, options: MoCoOptions) -> None:
         super().__init__(build, task, options)
-        self.encoded = EncodedImages(build(), options.dim)
+        self.encoded = EncodedImages(build(), options.dim, options.head)
         self.average = EmaTeacher(self.encoded, options.decay, warmup=False, buffers="own")
         self.memory = MemoryQueue(1, options.queue, options.dim)
         self.views = ImageViews(task, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from paucis.batch import Batch, Task
 from paucis.losses.info_nce import nt_xent
 from paucis.methods.base import Build, Clock, Phase, Setting, StepResult, register
-from paucis.methods.image_views import EncodedImages, ImageViewOptions, ImageViews
+from paucis.methods.image_views import EncodedImages, Head, ImageViewOptions, ImageViews
 from paucis.methods.memory import of_others
 from paucis.methods.pretraining import Pretraining
 from paucis.networks.base import Network
@@ -40,10 +41,11 @@ class SimCLR(Pretraining):
     """
 
     Options = SimCLROptions
+    head: ClassVar[Head] = "normalized"
 
     def __init__(self, build: Build, task: Task, options: SimCLROptions) -> None:
         super().__init__(build, task, options)
-        self.encoded = EncodedImages(build(), options.dim, normalized=True)
+        self.encoded = EncodedImages(build(), options.dim, self.head)
         self.views = ImageViews(task, options)
 
     def networks(self) -> tuple[Network, ...]:
@@ -56,9 +58,12 @@ class SimCLR(Pretraining):
         both: Tensor = self.encoded(torch.cat([self.views(batch.unlabeled), self.views(batch.unlabeled)]))
         first, second = both.chunk(2)
         others = of_others(both.detach(), torch.ones(len(both), dtype=torch.bool, device=both.device))
-        loss = nt_xent(first, second, self.options.temperature, others)
         alike = torch.cosine_similarity(first.detach().float(), second.detach().float()).mean()
-        return StepResult({"contrast": loss}, {"agreement": alike})
+        return StepResult({"contrast": self.contrast(first, second, others)}, {"agreement": alike})
+
+    def contrast(self, first: Tensor, second: Tensor, others: Tensor | None) -> Tensor:
+        """The loss of the vectors (N, D) of both views; ``others`` (K, D) are further negatives."""
+        return nt_xent(first, second, self.options.temperature, others)
 
     @classmethod
     def check(cls, setting: Setting, options: SimCLROptions) -> list[str]:

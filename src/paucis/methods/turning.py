@@ -18,14 +18,20 @@ from paucis.views.orientations import OrientationParams, Orientations
 
 
 @dataclass(frozen=True)
-class TurningOptions:
-    """Which turns, and of what."""
+class TurnOptions:
+    """Which turns."""
 
     rotations: Literal["one", "all"] = option("one", "turns of an image in a step: one drawn at random, or every one")
     orientations: Literal["plane", "all"] = option(
         "plane", "turns there are: the four of one plane, or in 3D all 24 of space"
     )
     plane: tuple[int, int] = option((-2, -1), "the two axes of that plane; -1 is the last")
+
+
+@dataclass(frozen=True)
+class TurningOptions(TurnOptions):
+    """Which turns, and of what."""
+
     turned: Literal["auto", "batch", "copies"] = option(
         "auto",
         "what is turned: the batch itself with its labels, or square copies that only the encoder sees; auto = the "
@@ -33,11 +39,13 @@ class TurningOptions:
     )
 
 
-def problems(task: Task, options: TurningOptions) -> list[str]:
+def problems(task: Task, options: TurnOptions) -> list[str]:
     """What cannot be turned as the options ask, one line each."""
     one, two = options.plane
     if not all(-task.ndim <= axis < task.ndim for axis in options.plane) or (one - two) % task.ndim == 0:
         return [f"method.plane={one},{two} must name two different axes from {-task.ndim} to {task.ndim - 1}"]
+    if not isinstance(options, TurningOptions):
+        return []
     views, found = _views(task, options), []
     if options.turned == "batch" and options.rotations == "all":
         found.append("method.turned=batch turns each image once: choose method.rotations=one or method.turned=copies")
@@ -57,20 +65,21 @@ class Turning(nn.Module):
         task: ndim and patch.
         deepest: site of the encoder's deepest map.
         multiple: every axis of an image must be a multiple of this.
-        options: with the fields of ``TurningOptions``.
+        options: those that are no ``TurningOptions`` turn square copies alone.
 
     Raises:
         PaucisError: a plane that does not exist, or a patch too small for a square copy.
     """
 
-    def __init__(self, task: Task, deepest: Site, multiple: tuple[int, ...], options: TurningOptions) -> None:
+    def __init__(self, task: Task, deepest: Site, multiple: tuple[int, ...], options: TurnOptions) -> None:
         super().__init__()
         found = problems(task, options)
         if found:
             raise PaucisError(found[0])
         self.options, self.views = options, _views(task, options)
-        self.whole = options.turned == "batch" or (
-            options.turned == "auto" and options.rotations == "one" and _equal(task, self.views)
+        self.whole = isinstance(options, TurningOptions) and (
+            options.turned == "batch"
+            or (options.turned == "auto" and options.rotations == "one" and _equal(task, self.views))
         )
         axes = self.views.axes
         step = lcm(*(multiple[axis] for axis in axes))
@@ -78,9 +87,10 @@ class Turning(nn.Module):
         self.crop = tuple(side if axis in axes else size for axis, size in enumerate(task.patch))
         voxels = prod(size // stride for size, stride in zip(self.crop, deepest.stride, strict=True))
         if not self.whole and voxels < 2:
+            without = ", or take method.equivariance=0" if isinstance(options, TurningOptions) else ""
             raise PaucisError(
                 f"square copies of the patch {'x'.join(map(str, task.patch))} are too small for the network (multiples "
-                f"of {step}): change data.patch or method.plane, or take method.equivariance=0"
+                f"of {step}): change data.patch or method.plane{without}"
             )
         classify = nn.Linear(deepest.channels, len(self.views))
         nn.init.trunc_normal_(classify.weight, std=0.02)
@@ -121,7 +131,7 @@ class Turning(nn.Module):
         return equivariance_loss(self.head(deepest.flatten(2).mean(2)), turns)
 
 
-def _views(task: Task, options: TurningOptions) -> Orientations:
+def _views(task: Task, options: TurnOptions) -> Orientations:
     return Orientations(task.ndim, options.plane if options.orientations == "plane" else None)
 
 

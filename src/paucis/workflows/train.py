@@ -217,9 +217,17 @@ def _fresh(
     if source is not None:
         plugs = plugs or source.plugs
         values = {**source.values, **values}
-    if str(values.get("init")).lower() not in ("none", "null"):  # a run may go on from another folder
-        values = {**values, "init": str(Path(values["init"]).expanduser().absolute())}
-    return resolve(Path(dataset).absolute(), values, plugs, recipe)
+    config = resolve(Path(dataset).absolute(), values, plugs, recipe)
+    files = {key: value for key, value in _files(config).items() if value.lower() not in ("none", "null")}
+    whole = {key: str(Path(value).expanduser().absolute()) for key, value in files.items()}
+    return resolve(config.dataset, {**values, **whole}, plugs, recipe)  # a run may go on from another folder
+
+
+def _files(config: Config) -> dict[str, str]:
+    """What the user gave for ``--init`` and for options of the method that name files, by key."""
+    fields = dataclasses.fields(METHODS.get(config.method).Options)
+    keys = ["init", *(f"method.{field.name}" for field in fields if field.metadata.get("file"))]
+    return {key: str(config.given[key]) for key in keys if config.given.get(key) is not None}
 
 
 def _resumed(
@@ -374,6 +382,7 @@ def _check_setting(config: Config, task: Task, plan: Plan, roles: Roles) -> None
         batch_size=batch,
         unlabeled_batch_size=config.train.unlabeled_batch_size or batch,
         network=config.network,
+        cases=tuple(case.name for case in roles.unlabeled),
     )
     problems = METHODS.get(config.method).check(setting, method_options(config))
     if problems:
