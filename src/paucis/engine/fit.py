@@ -29,6 +29,9 @@ from paucis.views.augment import BaseAugmentation
 
 log = logging.getLogger(__name__)
 
+_ONE_VALUE = "Expected more than 1 value per channel"
+"""What torch says of a batch normalization that has one value to take mean and variance of."""
+
 
 @dataclass
 class Material:
@@ -66,7 +69,7 @@ def fit(
 
     Raises:
         PaucisError: no such stage, or one before it is not finished; a loss that is not finite, memory that ran out, a
-            loader process that died.
+            loader process that died, one value left to normalize.
         Interrupted: Ctrl-C; the run is saved and usable.
     """
     plan_of_stages = stages(config)
@@ -204,7 +207,7 @@ class _Stage:
         except Interrupted:
             self.folder.state(status="stopped", step=loop.done)
             raise
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise _explained(error, device) from error
 
     def _finish(self, follow: Follow, loop: Loop) -> None:
@@ -239,8 +242,15 @@ def _finished(folder: RunFolder, stage: Stage) -> bool:
     return result is not None and folder.weights(stage.name).is_file()
 
 
-def _explained(error: RuntimeError, device: torch.device) -> Exception:
+def _explained(error: RuntimeError | ValueError, device: torch.device) -> Exception:
     text = str(error)
+    if _ONE_VALUE in text:
+        return PaucisError(
+            "batch normalization is left with a single value: a pass of one image, of which the network's deepest map "
+            "keeps one voxel: raise train.batch_size and train.unlabeled_batch_size (a method that halves its batches, "
+            "such as bcp, needs 4), enlarge data.patch or data.size, or take network.normalization=group where the "
+            "network has it"
+        )
     if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return PaucisError(
             f"memory ran out on {device}: lower train.batch_size, or data.patch, or choose a smaller network"
