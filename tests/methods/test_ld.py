@@ -209,6 +209,7 @@ def test_training_brings_the_views_of_a_patch_together() -> None:
         ({"grid": (8, 8, 8)}, "must be one number or 2"),
         ({"grid": (65,)}, "more patches than the crop 64x64 has voxels"),
         ({"mix": (0.9, 0.1)}, "least share first"),
+        ({"grids": (4, 65)}, "method.grids=65 has more patches than the crop 64x64"),
     ],
 )
 def test_what_cannot_be_is_refused_before(options: dict[str, Any], said: str) -> None:
@@ -219,3 +220,56 @@ def test_what_cannot_be_is_refused_before(options: dict[str, Any], said: str) ->
     alone = make_setting(setting.task, unlabeled_batch_size=1)
     assert "mixes" in LocalDiscrimination.check(alone, LDOptions())[0]
     assert LocalDiscrimination.check(alone, LDOptions(mixup=0.0)) == []
+
+
+def test_every_step_takes_one_of_the_patch_numbers_by_lot_and_alike_in_every_process() -> None:
+    task = Task(2, 1, 2, (24, 24))
+    views = LocalViews(task, LocalViewOptions(grids=(2, 4, 6), **STILL))
+    drawn = [views.drawn(step) for step in range(300)]
+    assert set(drawn) == {(2, 2), (4, 4), (6, 6)}
+    assert min(map(drawn.count, set(drawn))) > 70
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    assert [views.drawn(step) for step in range(300)] == drawn, "whatever was drawn before"
+    assert torch.equal(torch.random.get_rng_state(), state)
+    alone = LocalViews(task, LocalViewOptions(grid=(4,), **STILL))
+    assert {alone.drawn(step) for step in range(20)} == {(4, 4)}
+
+
+@pytest.mark.parametrize("sigma", [None, 0.5])
+def test_patches_of_every_size_are_means_written_out(sigma: float | None) -> None:
+    views = LocalViews(Task(2, 1, 2, (24, 24)), LocalViewOptions(grids=(2, 4, 6), sigma=sigma, **STILL))
+    maps = pictures(2, 5, 24, 24)
+    for grid in views.grids:
+        side = 24 // grid[0]
+        offset = (torch.arange(side) - (side - 1) / 2) / (side / 2)
+        profile = torch.exp(-(offset**2) / (2 * sigma**2)) if sigma else torch.ones(side)
+        found = views.pool(maps, grid)
+        for row, column in product(range(grid[0]), repeat=2):
+            part = maps[..., row * side : (row + 1) * side, column * side : (column + 1) * side]
+            total = (part * profile[:, None] * profile).sum((2, 3))
+            assert torch.allclose(found[..., row, column], total / total.norm(dim=1, keepdim=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_center_sensitive_patches_of_a_turned_image_turned_back_are_those_of_the_image(ndim: int) -> None:
+    task = Task(ndim, 1, 2, (12,) * ndim, (1.0,) * ndim)
+    views = LocalViews(task, LocalViewOptions(grids=(2, 4, 5), sigma=0.5, **STILL))
+    maps = pictures(1, 4, *[12] * ndim)
+    for grid, turn in product(views.grids, views.allowed.tolist()):
+        turns = OrientationParams(torch.tensor([turn]))
+        back = views.turning.invert(views.pool(views.turning.image(maps, turns), grid), turns)
+        assert torch.allclose(back, views.pool(maps, grid), atol=1e-5)
+
+
+def test_a_step_compares_patches_of_the_size_that_it_drew() -> None:
+    ld = method(grids=(2, 8), sigma=0.5, mixup=0.0, regions=0.0, entropy=0.0, turns=False, **STILL)
+    ld.eval()
+    images, values = pictures(2, 1, 16, 16), {}
+    for step in range(8):
+        grid = ld.views.drawn(step)
+        loss = ld.step(batch(images), Clock(step, 8), PHASE).losses["patches"]
+        values.setdefault(grid, set()).add(float(loss.detach()))
+        rows = ld.views.pool(ld.embed(images), grid).flatten(2).mT.flatten(0, 1)
+        assert float(paired_discrimination(rows, rows, 0.1)) == pytest.approx(values[grid].copy().pop(), rel=1e-3)
+    assert sorted(map(len, values.values())) == [1, 1]

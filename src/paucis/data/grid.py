@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from paucis.data.case import Geometry
 
 Shape = tuple[int, int, int]
+Point = tuple[float, float, float]
 
 COARSE = 1.5
 """An axis whose spacing is so many times the next one's is the slice axis of its scan, whatever the plan says."""
@@ -108,13 +109,31 @@ def unorient(array: NDArray[Any], trace: Trace) -> NDArray[Any]:
     return stored
 
 
-def planned_voxel(voxel: Sequence[int], trace: Trace) -> Shape:
+def planned_voxel(voxel: Sequence[float], trace: Trace) -> Shape:
     """The voxel (Z, Y, X) of the planned grid whose center is nearest to that of a stored voxel (Z, Y, X)."""
     found = []
     for axis, (stored, old, new) in enumerate(zip(trace.axes, trace.oriented, trace.prepared, strict=True)):
         place = old - 1 - voxel[stored] if axis in trace.flips else voxel[stored]
         found.append(min(int((place + 0.5) * new / old), new - 1))
     return _three(found)
+
+
+def planned_point(point: Sequence[float], trace: Trace) -> Point:
+    """Where a stored place (Z, Y, X) lies on the planned grid, in voxels; whole numbers are voxel centers."""
+    found = []
+    for axis, (stored, old, new) in enumerate(zip(trace.axes, trace.oriented, trace.prepared, strict=True)):
+        place = old - 1 - point[stored] if axis in trace.flips else point[stored]
+        found.append((place + 0.5) * new / old - 0.5)
+    return found[0], found[1], found[2]
+
+
+def stored_point(point: Sequence[float], trace: Trace) -> Point:
+    """The inverse of ``planned_point``."""
+    found = [0.0] * 3
+    for axis, (stored, old, new) in enumerate(zip(trace.axes, trace.oriented, trace.prepared, strict=True)):
+        place = (point[axis] + 0.5) * old / new - 0.5
+        found[stored] = old - 1 - place if axis in trace.flips else place
+    return found[0], found[1], found[2]
 
 
 def _mirrored(array: NDArray[Any], axes: Sequence[int]) -> NDArray[Any]:

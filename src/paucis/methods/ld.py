@@ -15,7 +15,7 @@ from paucis.losses.joint_discrimination import paired_discrimination
 from paucis.losses.region_discrimination import cluster_entropy, region_discrimination, region_prototypes
 from paucis.methods.base import Build, Clock, Method, Phase, Setting, Stage, StepResult, register
 from paucis.methods.memory import of_others
-from paucis.methods.patch_views import LocalViewOptions, LocalViews, patch_grid
+from paucis.methods.patch_views import LocalViewOptions, LocalViews, patch_grids
 from paucis.methods.pretraining import Pretraining
 from paucis.methods.unlabeled import cannot_mix, valid_unlabeled
 from paucis.networks.blocks import resize_to
@@ -132,9 +132,10 @@ class LocalDiscrimination(Pretraining):
         low, high = options.mix
         share = uniform((len(one),), low, high, torch.default_generator).to(images) if options.mixup else None
         first, second, turns = self.views(images)
-        seen = self._see(first, second, turns, None if share is None else _mixture(first, one, two, share))
-        shown = self.views.counted(valid)  # (B, patches)
-        rows, partners = _rows(seen.first), _rows(seen.second)  # Eq. 3
+        grid = self.views.drawn(clock.step)
+        seen = self._see(first, second, turns, None if share is None else _mixture(first, one, two, share), grid)
+        shown = self.views.counted(valid, grid)  # (B, patches)
+        rows, partners = _rows(seen.first), _rows(seen.second)  # Eq. 3 or 25
         others = of_others(torch.cat([rows, partners]).detach(), shown.flatten().repeat(2))
         losses = {  # Eq. 4-8
             "patches": paired_discrimination(
@@ -153,6 +154,7 @@ class LocalDiscrimination(Pretraining):
             )
             losses["entropy"] = options.entropy * cluster_entropy(seen.clusters, kept.squeeze(1))  # Eq. 29
             monitors["clusters_used"] = _perplexity(seen.clusters.detach())
+            self._guide(seen.clusters, kept, losses, monitors)
         return StepResult(losses, monitors)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -192,22 +194,34 @@ class LocalDiscrimination(Pretraining):
         if options.mix[0] > options.mix[1]:
             problems.append("method.mix names the least share first: write it as 0.2,0.8")
         try:
-            patch_grid(setting.task, options.grid)
+            patch_grids(setting.task, options)
         except ValueError as error:
             problems.append(str(error))
         return problems
+
+    def _guide(
+        self, clusters: Tensor, kept: Tensor, losses: dict[str, Tensor], monitors: dict[str, Tensor | float]
+    ) -> None:
+        """What a prior of shape adds to the losses of both views' clusters (2B, C, *size), ``kept`` (2B, 1, *size)."""
 
     def _feature(self, images: Tensor) -> Tensor:
         with self.network.tap([self.site]) as maps:
             self.network(images)
         return maps[self.site]
 
-    def _see(self, first: Tensor, second: Tensor, turns: OrientationParams, mixed: Tensor | None) -> Seen:
+    def _see(
+        self,
+        first: Tensor,
+        second: Tensor,
+        turns: OrientationParams,
+        mixed: Tensor | None,
+        grid: tuple[int, ...],
+    ) -> Seen:
         """One pass of everything (Eq. 2): views and mixtures share their normalization statistics."""
         count = len(first)
         feature = self._feature(torch.cat([first, second] if mixed is None else [first, second, mixed]))
         vectors = self.embedding(feature)
-        pooled = self.views.pool(vectors)
+        pooled = self.views.pool(vectors, grid)
         return Seen(
             pooled[:count],
             self.views.turning.invert(pooled[count : 2 * count], turns),
