@@ -30,7 +30,7 @@ RULES = {
 """What cases can be ranked by."""
 
 _WIDTH, _LINE, _GAP = 3.2, 0.36, 0.06  # of a picture, a line of text, and between pictures, in inches
-_COLORS = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 
 
 class Ranked(NamedTuple):
@@ -194,7 +194,7 @@ def _key(doubt: float) -> float:
 
 def _outline(axes: Any, mask: NDArray[np.integer]) -> None:
     for label in np.unique(mask[mask > 0]):
-        color = _COLORS[(int(label) - 1) % len(_COLORS)]
+        color = PALETTE[(int(label) - 1) % len(PALETTE)]
         inside = np.pad(mask == label, 1).astype(float)
         rows, columns = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
         axes.contour(columns, rows, inside, levels=[0.5], colors=[color], linewidths=1.2)
@@ -206,7 +206,7 @@ def _legend(figure: Any, classes: Sequence[str], note: str) -> None:
     from matplotlib.lines import Line2D
 
     width, tall = figure.get_size_inches()
-    lines = [Line2D([], [], color=_COLORS[index % len(_COLORS)], label=name) for index, name in enumerate(classes[1:])]
+    lines = [Line2D([], [], color=PALETTE[index % len(PALETTE)], label=name) for index, name in enumerate(classes[1:])]
     look = {"fontsize": 8, "frameon": False, "handlelength": 1.2, "columnspacing": 1.2}
     figure.legend(handles=lines, loc="lower left", bbox_to_anchor=(0, 0.04 / tall), ncols=max(len(lines), 1), **look)
     if note:

@@ -81,7 +81,7 @@ def slabs(
     before = triple((big - small) // 2 for big, small in zip(padded, size, strict=True))
     step = stride or triple(max(int(p * (1 - overlap)), 1) for p in patch)
     corners = list(product(*(starts(*axis) for axis in zip(padded, patch, step, strict=True))))
-    cut = _Windows(image, patch, before)
+    cut = Windows(image, patch, before)
     rolling = _Rolling(patch, padded, window_weights(patch, weighting).to(device))
     for first in range(0, len(corners), batch):
         chosen = corners[first : first + batch]
@@ -117,8 +117,14 @@ def window_weights(patch: Shape, weighting: str) -> Tensor:
     return weights
 
 
-class _Windows:
-    """Cuts windows out of an image; holds the Z range of the window cut last, so that each is read once."""
+class Windows:
+    """Cuts windows out of an image; holds the Z range of the window cut last, so that each is read once.
+
+    Args:
+        image: (C, Z, Y, X).
+        patch: size of the windows.
+        before: zeros that the image is padded with in front of each axis; corners count from there.
+    """
 
     def __init__(self, image: ArrayLike, patch: Shape, before: Shape) -> None:
         self.image = image

@@ -71,7 +71,7 @@ def similarity(
     if picture.suffix.lower() != ".png" or picture.is_dir():
         raise PaucisError(f"{picture}: the picture must be a .png file: choose another --out")
     opened = open_run(run, device, weights)
-    case = _one(Path(image), opened)
+    case = one_scan(Path(image), opened)
     volume = read_image(case.images)
     try:
         voxel = _voxel(point, volume.array.shape[1:], volume.geometry.dims)
@@ -98,7 +98,12 @@ def similarity(
     return Similar(picture, place, shape, 0 if clusters is None else len(np.unique(clusters)), similar)
 
 
-def _one(image: Path, run: Run) -> Case:
+def one_scan(image: Path, run: Run) -> Case:
+    """The scan at a place.
+
+    Raises:
+        PaucisError: nothing readable there, or several scans.
+    """
     cases = find_scans(image, run.task.channels)
     if len(cases) != 1:
         raise PaucisError(f"{image}: holds {len(cases)} scans: name one of them")

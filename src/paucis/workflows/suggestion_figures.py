@@ -34,10 +34,10 @@ class Notes:
     Args:
         path: the file; None remembers nothing.
         runs: that the figures are of.
-        options: of their predictions.
+        options: of their predictions, or another dataclass of what the figures depend on.
     """
 
-    def __init__(self, path: Path | None, runs: Sequence[Run], options: PredictOptions) -> None:
+    def __init__(self, path: Path | None, runs: Sequence[Run], options: Any) -> None:
         self.path = path
         how = {**asdict(options), "maps": None, "batch": None}
         told = [how, *([fingerprint(run.method), asdict(run.plan)] for run in runs)]
@@ -67,6 +67,11 @@ class Notes:
                 file.write("\n" + json.dumps({"of": key, **found}))  # first, to end a line that was cut off
         except OSError as error:
             raise unwritable(self.path, error, "choose another --out") from error
+
+    def forget(self) -> None:
+        """Removes the file, once nothing is left to go on with."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
     def _read(self, line: str) -> None:
         try:
