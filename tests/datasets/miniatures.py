@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
-import locale
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ import h5py
 import numpy as np
 import SimpleITK as sitk
 from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, generate_uid
+
+from making_dicom import head, pixels
+from making_dicom import save as save_dicom
 
 SIDE = 40
 
@@ -137,15 +144,21 @@ def atrium_h5(root: Path) -> None:
 
 
 def pancreas(root: Path, cases: Sequence[int] = (1, 2, 3, 42, 43, 25)) -> None:
-    """Slices numbered from the feet; the header of the label lays it down mirrored from front to back."""
+    """Files named from the head, slices numbered from the feet; of even cases from the head.
+
+    The label has the slices in the order of their numbers, and its header lays it down mirrored from front to back.
+    """
     for case in cases:
         label = np.zeros((10, 32, 36), np.uint8)
         label[3:6, 4:10, 6:14] = 1
-        image = np.where(label > 0, 60 + case, -950).astype(np.int16)
+        hounsfield = np.where(label > 0, 60 + case, -950).astype(np.int16)
         folder = root / "Pancreas-CT" / f"PANCREAS_{case:04}" / "11-24-2015-study" / "series"
-        for number, pixels in enumerate(image):
-            dicom(folder / f"1-{len(image) - number:03}.dcm", pixels, number + 1, -200 + 1.5 * number)
-        mirrored = sitk.GetImageFromArray(label)
+        up = case % 2 == 1
+        series = head(generate_uid(), generate_uid()), generate_uid()
+        for place, values in enumerate(hounsfield):
+            number = place + 1 if up else len(label) - place
+            slice_of(folder / f"1-{len(label) - place:03}.dcm", values, number, -200 + 1.5 * place, *series)
+        mirrored = sitk.GetImageFromArray(label if up else label[::-1])
         mirrored.SetSpacing((0.8, 0.8, 1.5))
         mirrored.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
         path = root / "TCIA_pancreas_labels-02-05-2017" / f"label{case:04}.nii.gz"
@@ -153,26 +166,37 @@ def pancreas(root: Path, cases: Sequence[int] = (1, 2, 3, 42, 43, 25)) -> None:
         sitk.WriteImage(mirrored, str(path))
 
 
-def dicom(path: Path, pixels: np.ndarray, number: int, place: float) -> None:
+def slice_of(path: Path, values: np.ndarray, number: int, place: float, series: Any, frame: str) -> None:
+    """A slice of CT: what is stored is 1024 above Hounsfield units, and the thickness is not the distance."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = sitk.GetImageFromArray(pixels[None])
-    image.SetSpacing((0.8, 0.8, 1.0))
-    tags = {
-        "0008|0060": "CT", "0020|0013": str(number), "0020|0032": f"-10\\-12\\{place}",
-        "0020|0037": "1\\0\\0\\0\\1\\0", "0018|0050": "1.0",
-    }  # fmt: skip
-    for key, value in tags.items():
-        image.SetMetaData(key, value)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    writer.SetFileName(str(path))
-    before = locale.setlocale(locale.LC_ALL)
-    writer.Execute(image)
-    locale.setlocale(locale.LC_ALL, before)  # the writer leaves "C", and later tests would read text as ASCII
+    one = deepcopy(series)
+    one.SOPInstanceUID, one.FrameOfReferenceUID, one.InstanceNumber = generate_uid(), frame, number
+    one.ImagePositionPatient, one.ImageOrientationPatient = [-10, -12, place], [1, 0, 0, 0, 1, 0]
+    one.PixelSpacing, one.SliceThickness = [0.8, 0.8], 1
+    one.Rows, one.Columns = values.shape
+    one.RescaleSlope, one.RescaleIntercept = 1, -1024
+    pixels(one, values + 1024)
+    save_dicom(one, path)
+
+
+def radiograph(path: Path, values: np.ndarray) -> None:
+    """A chest X-ray of 8 bits as JPEG, without a place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one, packed = head(generate_uid(), generate_uid(), "CR"), io.BytesIO()
+    one.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    pixels(one, values)
+    one.Rows, one.Columns, one.PixelSpacing = *values.shape, [0.168, 0.168]
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 8, 8, 7, 0
+    Image.fromarray(values).save(packed, "JPEG", quality=95)
+    one.PixelData = encapsulate([packed.getvalue()])
+    one["PixelData"].is_undefined_length = True
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    one.save_as(path, enforce_file_format=True)
 
 
 def pancreas_h5(root: Path) -> None:
-    for case in (1, 2, 3, 26):
+    for case in (1, 2, 3, 26, 70):
         image, label = scan(case, (28, 24, 10))
         h5(root / f"image{case:04}_norm.h5", image, label)
 
@@ -261,11 +285,11 @@ def siim(root: Path) -> None:
     rows = ["ImageId, EncodedPixels"]
     for index in range(4):
         mask = disk(index)
-        pixels = colors(index, mask)[..., 0]
+        values = colors(index, mask)[..., 0]
         folder = root / "siim" / "dicom-images-train" / f"1.2.{index}" / f"1.3.{index}"
-        dicom(folder / f"1.4.{index}.dcm", pixels, 1, 0.0)
+        radiograph(folder / f"1.4.{index}.dcm", values)
         rows += [f"1.4.{index}, {runs(part)}" for part in (mask & halves(0), mask & halves(1))]
-    dicom(root / "siim" / "dicom-images-train" / "1.2.9" / "1.3.9" / "1.4.9.dcm", pixels, 1, 0.0)
+    radiograph(root / "siim" / "dicom-images-train" / "1.2.9" / "1.3.9" / "1.4.9.dcm", values)
     (root / "siim" / "train-rle.csv").write_text("\n".join([*rows, "1.4.9, -1"]) + "\n")
 
 
@@ -291,8 +315,8 @@ def runs(mask: np.ndarray) -> str:
 
 
 def digestpath(root: Path) -> None:
-    for index in range(6):
-        mask, name = disk(index), f"18-{index:05}A_2018-05-10 10_00_0{index}-lv1-100-200-300-400"
+    for index in range(10):  # two of each patient
+        mask, name = disk(index), f"18-{index // 2:05}A_2018-05-10 10_00_0{index}-lv1-100-200-300-400"
         save(root / "tissue-train-pos-v1" / f"{name}.jpg", colors(index, mask))
         save(root / "tissue-train-pos-v1" / f"{name}_mask.jpg", gray(mask), quality=60)
     save(root / "tissue-train-neg" / "18-99999A_x.jpg", colors(9, mask))

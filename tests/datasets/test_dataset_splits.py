@@ -64,6 +64,14 @@ def test_folds_are_those_of_scikit_learn() -> None:
     assert split({"folds": {"count": 3, "seed": 12345}}, TEN) == expected
 
 
+def test_folds_keep_the_scans_of_a_patient_together() -> None:
+    scans = members(*(f"{patient}_{scan}" for patient in "abcdef" for scan in range(3)))
+    for fold in split({"folds": {"count": 4, "seed": 12345}}, scans):
+        parts = [{name[0] for name in fold[role]} for role in ("train", "val")]
+        assert not parts[0] & parts[1]
+        assert len(fold["train"]) + len(fold["val"]) == 18
+
+
 def test_folds_validate_each_scan_once() -> None:
     folds = split({"folds": {"count": 4, "seed": 1}}, TEN)
     held = [name for fold in folds for name in fold["val"]]

@@ -97,16 +97,27 @@ def test_a_small_field_is_left_out_where_the_protocol_says_so() -> None:
 def test_thin_vessels_survive_a_smaller_size_and_values_stay_two() -> None:
     label = np.zeros((1, 64, 64), np.uint8)
     label[0, :, 31] = 255
-    done = apply([{"size": [32, 32]}], Loaded(np.zeros((3, 1, 64, 64), np.uint8), label, FLAT), "a")
+    done = apply([{"size": {"to": [32, 32]}}], Loaded(np.zeros((3, 1, 64, 64), np.uint8), label, FLAT), "a")
     assert done.label is not None
     assert sorted(np.unique(done.label)) == [0, 255]
     assert done.label[0].any(1).all()
     assert done.image.dtype == np.uint8
 
 
+def test_the_share_from_which_a_shrunk_pixel_is_vessel_is_the_protocols() -> None:
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[0, 31, 31] = 255
+    scan = Loaded(np.zeros((1, 1, 64, 64), np.uint8), label, FLAT)
+    few, many = (apply([{"size": {"to": [16, 16], "above": above}}], scan, "a").label for above in (0.3, 0.01))
+    assert few is not None
+    assert many is not None
+    assert not few.any()
+    assert many.any()
+
+
 def test_a_label_of_several_classes_is_resized_without_new_values() -> None:
     label = np.arange(64 * 64).reshape(1, 64, 64).astype(np.uint8) // 64
-    done = apply([{"size": [48, 40]}], Loaded(np.zeros((1, 1, 64, 64), np.uint8), label, FLAT), "a")
+    done = apply([{"size": {"to": [48, 40]}}], Loaded(np.zeros((1, 1, 64, 64), np.uint8), label, FLAT), "a")
     assert done.label is not None
     assert set(np.unique(done.label)) <= set(np.unique(label))
 

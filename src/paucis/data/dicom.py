@@ -98,6 +98,16 @@ def read(path: Path) -> Volume:
     return Volume(_modules().pixels.voxels(planes), geometry)
 
 
+def read_numbered(path: Path) -> tuple[Volume, tuple[int | None, ...]]:
+    """As ``read``, and the Instance Number of each slice, by which some publishers order labels.
+
+    Raises:
+        PaucisError: as ``read``.
+    """
+    planes, geometry = _stacked(path)
+    return Volume(_modules().pixels.voxels(planes), geometry), tuple(plane.number for plane in planes)
+
+
 def read_grid(path: Path) -> Grid:
     """Size and place of a scan, from its headers.
 

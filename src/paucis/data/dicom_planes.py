@@ -52,6 +52,7 @@ class Plane:
         slope: stored values are multiplied by it ...
         intercept: ... and this is added.
         traits: what tells phases, echoes and the like apart, by tag.
+        number: Instance Number, which says nothing of the place; None where there is none.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Plane:
     slope: float
     intercept: float
     traits: tuple[tuple[str, str], ...] = ()
+    number: int | None = None
 
 
 def tolerance() -> float:
@@ -265,7 +267,7 @@ def _plane(
         raise PaucisError(f"{path}: Rescale Slope (0028,1053) is 0, which makes all values equal: mend it")
     content = group(header, frame, "FrameContentSequence")
     traits = [(tag, str(content.get(key) or header.get(key) or "")) for tag, key in _PHASES.items()]
-    between = abs(float(measures.get("SpacingBetweenSlices") or 0))
+    between, number = abs(float(measures.get("SpacingBetweenSlices") or 0)), header.get("InstanceNumber")
     return Plane(
         path=path,
         frame=frame,
@@ -277,6 +279,7 @@ def _plane(
         slope=1.0 if slope is None else float(slope),
         intercept=float(transformation.get("RescaleIntercept") or 0),
         traits=tuple(traits),
+        number=int(number) if number is not None else None,
     )
 
 

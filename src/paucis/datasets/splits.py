@@ -8,7 +8,7 @@ taken. Rules::
     numbers: [{train: 1-20, test: 21-41}]        # the last number in a patient's name
     patients: {train: "99 38", test: "11 13"}    # the last number in a patient's name, in the list's order
     hashed: {train: 1815, test: 779}     # no list was published: by the SHA-256 of the patients' names
-    folds: {count: 5, seed: 12345}       # scikit-learn's KFold, shuffled, of the sorted names
+    folds: {count: 5, seed: 12345}       # scikit-learn's KFold, shuffled, of the patients by sorted names
 """
 
 from __future__ import annotations
@@ -106,15 +106,19 @@ def _hashed(sizes: Mapping[str, int], members: Sequence[Member]) -> list[Fold]:
 
 
 def _folds(content: Mapping[str, int], members: Sequence[Member]) -> list[Fold]:
-    order = np.random.RandomState(content["seed"]).permutation(len(members))
-    parts = [set(part.tolist()) for part in np.array_split(order, content["count"])]
-    return [
-        {
-            "train": [member.name for place, member in enumerate(members) if place not in part],
-            "val": [member.name for place, member in enumerate(members) if place in part],
-        }
-        for part in parts
-    ]
+    owned: dict[str, list[str]] = {}
+    for member in members:
+        owned.setdefault(member.patient or member.name, []).append(member.name)
+    patients = list(owned)
+    order = np.random.RandomState(content["seed"]).permutation(len(patients))
+    folds = []
+    for part in np.array_split(order, content["count"]):
+        held = {name for place in part for name in owned[patients[place]]}
+        names = [member.name for member in members]
+        folds.append(
+            {"train": [name for name in names if name not in held], "val": [name for name in names if name in held]}
+        )
+    return folds
 
 
 def digest(name: str) -> str:

@@ -111,11 +111,11 @@ def view(scan: Loaded, content: Mapping[str, Any], name: str) -> Loaded:
     return _cut(scan, box)
 
 
-def size(scan: Loaded, shape: Sequence[int], name: str) -> Loaded:
-    """Pictures to ``[height, width]``: images linear, smoothed where they shrink; labels of two values linear and then
-    set above 0.3, so that thin vessels survive, labels of more values nearest.
+def size(scan: Loaded, content: Mapping[str, Any], name: str) -> Loaded:
+    """Pictures ``to`` ``[height, width]``: images linear, smoothed where they shrink; labels of two values linear and
+    then set ``above`` 0.3 (or another share), so that thin vessels survive, labels of more values nearest.
     """
-    wanted, old = [scan.image.shape[1], *shape], scan.image.shape[1:]
+    wanted, old = [scan.image.shape[1], *content["to"]], scan.image.shape[1:]
     image = interpolate(np.ascontiguousarray(scan.image, dtype=np.float32), wanted)
     if np.issubdtype(scan.image.dtype, np.integer):
         kind = np.iinfo(scan.image.dtype)
@@ -123,7 +123,7 @@ def size(scan: Loaded, shape: Sequence[int], name: str) -> Loaded:
     label = scan.label
     if label is not None:
         values = np.unique(label)
-        label = _nearest(label, wanted) if len(values) > 2 else _thin(label, wanted)
+        label = _nearest(label, wanted) if len(values) > 2 else _thin(label, wanted, content.get("above", 0.3))
     return Loaded(image.astype(scan.image.dtype), label, _regridded(scan.geometry, old, wanted))
 
 
@@ -145,9 +145,10 @@ def relabel(scan: Loaded, values: Mapping[int, int], name: str) -> Loaded:
     return scan._replace(label=label)
 
 
-def _thin(label: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+def _thin(label: NDArray[Any], shape: Sequence[int], above: float) -> NDArray[Any]:
     top = label.max(initial=0)
-    return np.where(interpolate((label == top)[None].astype(np.float32), shape)[0] > 0.3, top, 0).astype(label.dtype)
+    share = interpolate((label == top)[None].astype(np.float32), shape)[0]
+    return np.where(share > above, top, 0).astype(label.dtype)
 
 
 def _nearest(label: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from paucis.data.case import Geometry, Volume
@@ -131,15 +130,11 @@ def siim(source: Source) -> Found:
 
 
 def _runs(scan: Scan, masks: Sequence[str]) -> Loaded:
-    try:
-        pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(scan.images[0]), imageIO="GDCMImageIO"))
-    except RuntimeError as error:
-        raise PaucisError(f"{scan.images[0]} cannot be read: download it again") from error
-    array = pixels.reshape(pixels.shape[-2:])
-    label = np.zeros(array.shape, np.uint8)
+    image = read_image(scan.images).array
+    label = np.zeros(image.shape[1:], np.uint8)
     for mask in masks:
-        label[decode(mask, array.shape, scan.labels[0])] = 255
-    return Loaded(array.astype(np.uint8 if array.max() < 256 else np.uint16)[None, None], label[None], FLAT)
+        label[0, decode(mask, image.shape[-2:], scan.labels[0])] = 255
+    return Loaded(image, label, FLAT)
 
 
 def decode(runs: str, shape: Sequence[int], path: Path) -> NDArray[np.bool_]:
