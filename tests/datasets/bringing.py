@@ -40,12 +40,12 @@ def converted(name: str, source: Path, out: Path, protocol: str | None = None) -
     return report
 
 
-def trained(dataset: Path, run: Path, *options: str, network: bool = True) -> None:
+def trained(dataset: Path, run: Path, *options: str, network: bool = True, command: str = "train") -> None:
     """Two steps through the real command line; of a small U-Net, or with the network that the options name."""
     given = {option.partition("=")[0] for option in options}
     small = [option for option in (*(NETWORK if network else ()), *SMALL) if option.partition("=")[0] not in given]
     with pytest.raises(SystemExit) as left:
-        main(["train", str(dataset), "--out", str(run), *small, *options])
+        main([command, str(dataset), "--out", str(run), *small, *options])
     assert left.value.code == 0
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 

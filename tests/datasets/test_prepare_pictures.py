@@ -52,6 +52,14 @@ def test_pictures_without_masks_are_one_unlabeled_pool(name: str, sources: Path,
     assert not dataset.split
 
 
+@pytest.mark.parametrize(
+    "name", ["chestxray8", *(pytest.param(name, marks=pytest.mark.heavy) for name in UNLABELED[1:])]
+)
+def test_pictures_without_masks_pretrain_two_steps(name: str, sources: Path, tmp_path: Path) -> None:
+    converted(name, unpacked(name, sources), tmp_path / "data")
+    trained(tmp_path / "data", tmp_path / "run", "data.size=32,32", command="pretrain")
+
+
 def test_isic_leaves_other_parts_out(sources: Path, tmp_path: Path) -> None:
     source = unpacked("isic2017", sources)
     assert converted("isic2017", source, tmp_path / "a").split == ({"train": 4, "val": 0, "test": 4},)
@@ -147,7 +155,7 @@ def test_a_listed_picture_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_ringing_of_jpeg_masks_is_no_lesion(sources: Path, tmp_path: Path) -> None:
     source = unpacked("digestpath", sources)
     converted("digestpath", source, tmp_path / "data")
-    name = "18-00001A_2018-05-10 10_00_01-lv1-100-200-300-400"
+    name = "18-00000A_2018-05-10 10_00_01-lv1-100-200-300-400"
     stored = np.asarray(Image.open(source / "tissue-train-pos-v1" / f"{name}_mask.jpg"))
     assert len(np.unique(stored)) > 2
     assert ((mask(tmp_path / "data", name) > 0) == disk(1)).mean() > 0.99

@@ -12,6 +12,8 @@ from miniatures import gray, save
 from PIL import Image
 
 from paucis.data.formats import read_label
+from paucis.datasets import find
+from paucis.datasets.splits import Member, split
 from paucis.workflows.check import Report, check_dataset
 from paucis.workflows.prepare import prepare
 
@@ -58,6 +60,24 @@ def test_hippocampus(real_data: Path, tmp_path: Path) -> None:
     (source / "dataset.json").write_text(json.dumps(description))
     report = brought("msd-hippocampus", source, tmp_path / "data")
     assert (report.labeled, [found.name for found in report.classes[1:]]) == (16, ["Anterior", "Posterior"])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("name", "folder", "count"), [("msd-hippocampus", "hippocampus", 208), ("isic2018", "isic", 1400)]
+)
+def test_a_large_folder_passes_whole(name: str, folder: str, count: int, real_data: Path, tmp_path: Path) -> None:
+    assert brought(name, real_data / folder, tmp_path / "data").labeled == count
+
+
+def test_the_order_of_acdc_is_that_of_the_lists_of_the_literature(real_data: Path) -> None:
+    listed = json.loads((real_data / "acdc" / "splits.json").read_text())
+    rule = find("acdc").protocol("literature").split
+    assert rule is not None
+    members = [Member(f"{patient}_{frame}", patient, None) for patient in find("acdc").ids for frame in "ab"]
+    (fold,) = split(rule, members)
+    for role, names in listed.items():
+        assert [name[:10] for name in fold[role]] == [name[:10] for name in names]
 
 
 def test_isic(real_data: Path, tmp_path: Path) -> None:

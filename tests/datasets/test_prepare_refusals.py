@@ -11,7 +11,8 @@ from bringing import unpacked
 from miniatures import chase, colors, disk, save
 
 from paucis.cli import main
-from paucis.datasets import converting
+from paucis.datasets import converting, shipped
+from paucis.errors import PaucisError
 from paucis.workflows.prepare import prepare
 
 
@@ -38,6 +39,25 @@ def test_an_empty_folder(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> N
     line = refused(capfd, "acdc", tmp_path / "empty", tmp_path / "out")
     assert "is empty" in line
     assert "patient001/Info.cfg" in line
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_no_dataset_is_made_of_an_empty_folder_or_of_another_dataset(name: str, sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    another = unpacked("idrid" if name == "stare" else "stare", sources)
+    for source, said in ((tmp_path / "empty", "is empty: it must hold"), (another, "holds no ")):
+        with pytest.raises(PaucisError, match=said) as refused:
+            prepare(name, source, out=tmp_path / "out", partial=True)
+        assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("name", [name for name, dataset in shipped().items() if dataset.expect])
+def test_a_part_of_a_dataset_is_taken_only_where_that_is_asked_for(name: str, sources: Path, tmp_path: Path) -> None:
+    with pytest.raises(PaucisError, match=r"is no complete .*(missing).*--partial") as refused:
+        prepare(name, unpacked(name, sources), out=tmp_path / "out")
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_folder_at_all(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
