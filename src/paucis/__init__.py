@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from paucis.workflows.check import check_dataset as check
+    from paucis.workflows.discover import discover
     from paucis.workflows.evaluate import evaluate
     from paucis.workflows.predict import predict
     from paucis.workflows.pretrain import pretrain
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from paucis.workflows.suggest import suggest
     from paucis.workflows.train import train
 
-__all__ = ["check", "evaluate", "predict", "pretrain", "report", "suggest", "train"]
+__all__ = ["check", "discover", "evaluate", "predict", "pretrain", "report", "suggest", "train"]
 
 _LAZY = {
     "check": ("paucis.workflows.check", "check_dataset"),
+    "discover": ("paucis.workflows.discover", "discover"),
     "evaluate": ("paucis.workflows.evaluate", "evaluate"),
     "predict": ("paucis.workflows.predict", "predict"),
     "pretrain": ("paucis.workflows.pretrain", "pretrain"),

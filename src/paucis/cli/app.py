@@ -8,6 +8,7 @@ import typer
 
 from paucis.cli import (
     benchmarking,
+    discovering,
     features,
     folders,
     judging,
@@ -45,6 +46,7 @@ for _command in (
     folders.check,
     training.train,
     training.pretrain,
+    discovering.discover,
     features.similarity,
     predicting.predict,
     predicting.evaluate,

@@ -26,6 +26,10 @@ def predict(
     form: Annotated[
         str, typer.Option("--format", help="Masks in each scan's own format (DICOM: NIfTI), or dicom-seg.")
     ] = "own",
+    output: Annotated[
+        str | None,
+        typer.Option(help="Of a run with several answers, this one: refined, clustering, clusters."),
+    ] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
     ] = False,
@@ -40,7 +44,7 @@ def predict(
             scans,
             out=out,
             also=tuple(also or ()),
-            options=section(overrides, "predict"),
+            options={**section(overrides, "predict"), **({} if output is None else {"output": output})},
             device=device,
             weights=weights,
             role=role,

@@ -146,6 +146,19 @@ def trained(result: Any, command: str = "train") -> str:
     return "\n".join(lines)
 
 
+def discovered(result: Any) -> str:
+    """What a shape-guided training left, and whether its target channel is empty or full."""
+    lines = [trained(result.trained, "discover")]
+    if result.target is not None:
+        figures = f"the target takes {100 * result.target:.2g} %, reference masks {100 * result.shapes:.2g} %"
+        lines.append(f"found: {figures}; curve: {result.picture}")
+    if result.collapse is not None:
+        lines.append(f"warning: {result.collapse}")
+    if result.trained.finished:
+        lines.append(f"next: paucis predict {result.trained.folder} IMAGES --out FOLDER")
+    return "\n".join(lines)
+
+
 def predicted(result: Any) -> str:
     """What a prediction left."""
     return f"{len(result.masks)} masks in {result.out}, their maps in {result.out / 'maps'}, table {result.table}"

@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from paucis.data.cached import CachedCase, compress
 from paucis.data.case import Case
 from paucis.data.facts import CaseFacts
+from paucis.data.field import prepare_field, stored_field
 from paucis.data.formats import read_grid, read_image, read_label
 from paucis.data.grid import Trace
+from paucis.data.options import NONE
 from paucis.data.plan import Plan
 from paucis.data.preparation import prepare, prepare_label
 from paucis.data.processes import single_threaded, spawned
@@ -68,14 +70,22 @@ class Cache:
         """Where a case lies once prepared; its label only if the case knows of one."""
         trace = self.plan.trace(facts.geometry, facts.shape)
         image = self.home / "images" / f"{facts.content[:40]}-{_digest(self.plan.image_key(), trace)}.b2nd"
+        field = self._field(case, facts, trace)
         if case.label is None:
-            return CachedCase(case.name, trace, image)
+            return CachedCase(case.name, trace, image, field_path=field)
         if facts.label_content is None:
             raise PaucisError(
                 f"case '{case.name}': nothing is known of its label {case.label}: look at the cases again"
             )
         stem = self.home / "labels" / f"{facts.label_content[:40]}-{_digest(self.plan.label_key(), trace)}"
-        return CachedCase(case.name, trace, image, stem.with_suffix(".b2nd"), stem.with_suffix(".npy"))
+        return CachedCase(case.name, trace, image, stem.with_suffix(".b2nd"), stem.with_suffix(".npy"), field)
+
+    def _field(self, case: Case, facts: CaseFacts, trace: Trace) -> Path | None:
+        """Where the field of view lies: keyed by what it was made of, the image or a mask of its own."""
+        if self.plan.field == NONE:
+            return None
+        content = facts.content if case.field is None else hashlib.blake2b(case.field.read_bytes()).hexdigest()
+        return self.home / "fields" / f"{content[:40]}-{_digest(self.plan.field_key(), trace)}.b2nd"
 
     def ensure(
         self,
@@ -119,7 +129,7 @@ class Cache:
         size = self.estimate(facts[job.case.name] for job in jobs)
         log.info("preparing %d cases, at most %.1f MB, in %s", len(jobs), size / 1e6, self.home)
         try:
-            for kind in ("images", "labels"):
+            for kind in ("images", "labels", "fields"):
                 (self.home / kind).mkdir(parents=True, exist_ok=True)
                 for left in (self.home / kind).glob("*.part"):
                     with suppress(FileNotFoundError):
@@ -138,7 +148,7 @@ class Job(NamedTuple):
 
 
 def _missing(cached: CachedCase) -> bool:
-    paths = (cached.image_path, cached.label_path, cached.positions_path)
+    paths = (cached.image_path, cached.label_path, cached.positions_path, cached.field_path)
     return any(path is not None and not path.exists() for path in paths)
 
 
@@ -152,6 +162,10 @@ def _prepare(job: Job) -> None:
             if trace.prepared != cached.shape:
                 raise PaucisError("its file is not the one that was looked at before: look at the cases again")
             _write(cached.image_path, compress(image, plan.ndim))
+        if cached.field_path is not None and not cached.field_path.exists():
+            path = case.field or path
+            field = prepare_field(stored_field(case, cached.trace.shape), cached.trace)
+            _write(cached.field_path, compress(field.astype(np.uint8), plan.ndim))
         if case.label is None or cached.label_path is None or cached.positions_path is None:
             return
         if not (cached.label_path.exists() and cached.positions_path.exists()):

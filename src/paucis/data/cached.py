@@ -38,6 +38,7 @@ class CachedCase:
         image_path: (C, Z, Y, X) float32.
         label_path: (Z, Y, X) uint8 class indices; None where the case has no label or none may be seen.
         positions_path: (n, 4) int32 rows (class, z, y, x), sorted by class.
+        field_path: (Z, Y, X) field of view, 0 or 1; None where it is the whole image.
     """
 
     name: str
@@ -45,6 +46,7 @@ class CachedCase:
     image_path: Path
     label_path: Path | None = None
     positions_path: Path | None = None
+    field_path: Path | None = None
     _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -61,6 +63,11 @@ class CachedCase:
     def label(self) -> Any | None:
         """The label, (Z, Y, X) uint8 class indices, open likewise; or None."""
         return None if self.label_path is None else self._array("label", self.label_path)
+
+    @property
+    def field(self) -> Any | None:
+        """The field of view, (Z, Y, X) uint8 of 0 and 1, open likewise; None where it is the whole image."""
+        return None if self.field_path is None else self._array("field", self.field_path)
 
     @property
     def positions(self) -> NDArray[np.int32] | None:

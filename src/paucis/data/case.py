@@ -56,6 +56,7 @@ class Case:
         label: its mask, or None when it has none (or when its role forbids to look at it).
         group: the patient; cases of one group share a role. The case's own name where nothing is known.
         role: ``train``, ``val``, ``test`` where the layout fixes it, else None.
+        field: mask of its field of view, or None (``paucis.data.field``).
     """
 
     name: str
@@ -63,6 +64,7 @@ class Case:
     label: Path | None = None
     group: str = ""
     role: str | None = None
+    field: Path | None = None
 
     def unlabeled(self) -> Case:
         """The case without its label: nothing downstream can open it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from paucis.data.processes import cores
 from paucis.options import option
 
+NONE, AUTO, MASKS = "none", "auto", "masks"
 NORMALIZATIONS = ("auto", "zscore", "ct", "dataset", "unit", "none")
 
 
@@ -67,11 +68,34 @@ class DataOptions:
     foreground: float = option(
         0.33, "share of labeled crops that are sure to hold a voxel of a class", minimum=0.0, maximum=1.0
     )
+    field: str | None = option(
+        None,
+        "field of view, outside of which nothing is learnt or found: auto (any channel above 20 of 255, for fundus), "
+        "or a folder of masks named like the scans; none = the whole image",
+    )
+    shapes: str | None = option(
+        None, "folder of reference masks, for a method that learns from shapes (`paucis discover --shapes`)"
+    )
+    shape_rotation: float = option(180.0, "reference masks: largest rotation in degrees", minimum=0.0, maximum=180.0)
+    shape_crop: float = option(
+        0.1, "reference masks: largest share that is cut off at each side", minimum=0.0, maximum=0.45
+    )
+    shape_threshold: float = option(
+        0.1,
+        "reference masks: share of a voxel from which on it is foreground; small ones thicken",
+        minimum=0.0,
+        maximum=0.99,
+    )
     flips: str = option(
         "auto", "axes that may be mirrored; auto = not where class names are sides", choices=("auto", "none", "all")
     )
     workers: int | None = option(None, "processes that prepare cases; none = as the machine allows", minimum=0)
     cache: str | None = option(None, "folder of prepared cases; none = paucis in the user's cache folder")
+
+
+def field_kind(asked: str | None) -> str:
+    """Which kind of field of view a value of ``data.field`` means: ``none``, ``auto`` or ``masks``."""
+    return NONE if asked is None else asked if asked in (NONE, AUTO) else MASKS
 
 
 def cache_home(options: DataOptions) -> Path:

@@ -23,7 +23,7 @@ from paucis.data.facts import CaseFacts
 from paucis.data.grid import Trace, trace_of
 from paucis.data.intensity import Normalization, choose_normalization
 from paucis.data.layouts.description import ignored
-from paucis.data.options import DataOptions
+from paucis.data.options import DataOptions, field_kind
 from paucis.data.patching import plan_batch, plan_flips
 from paucis.data.planning import (
     choose_grid,
@@ -65,6 +65,7 @@ class Plan:
         batch_size: crops a step.
         flips: axes of the patch along which a mirrored image is still a possible one.
         ignore: raw mask values of voxels about which nothing is said: no loss and no metric counts them.
+        field: field of view of the scans: ``none``, ``auto`` (by brightness) or ``masks`` (``paucis.data.field``).
     """
 
     ndim: int
@@ -82,6 +83,7 @@ class Plan:
     batch_size: int
     flips: tuple[int, ...]
     ignore: tuple[int, ...] = ()
+    field: str = "none"
 
     @property
     def multiple(self) -> tuple[int, ...]:
@@ -134,6 +136,10 @@ class Plan:
         """Writes the plan as JSON."""
         write_text(path, self.to_json())
 
+    def field_key(self) -> str:
+        """Digest of what decides on a prepared field of view."""
+        return _digest([PREPARATION, *self._grid(), self.field])
+
     def _grid(self) -> list[Any]:
         return [self.orientation, self.slice_axis, self.spacing, self.size]
 
@@ -185,6 +191,7 @@ def make_plan(
         batch_size=plan_batch(patch, budget_voxels),
         flips=plan_flips(options.flips, dataset.classes, directions(known, slice_axis), upright=pictures and not color),
         ignore=tuple(sorted(ignored(dataset))),
+        field=field_kind(options.field),
     )
 
 

@@ -90,6 +90,7 @@ def _contradictions(plan: Plan) -> list[str]:
     )
     must(2 <= len(plan.classes) < IGNORE, f"classes must be 2 to {IGNORE - 1} names, background first")
     must(len(set(plan.values)) == len(plan.values) == len(plan.classes), "values needs one raw mask value per class")
+    must(plan.field in ("none", "auto", "masks"), f"field='{plan.field}' must be none, auto or masks")
     must(not set(plan.ignore) & set(plan.values), "ignore must not hold the value of a class")
     must((plan.spacing is None) != (plan.size is None), "one of spacing and size must be given, the other null")
     must(

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.data.cached import CachedCase
 from paucis.data.processes import single_threaded
+from paucis.data.shapes import ShapePrior
 
-LABELED, UNLABELED, PSEUDO = range(3)
+LABELED, UNLABELED, PSEUDO, REFERENCES = range(4)
 ORDER, PLACE = range(2)
 
 
@@ -84,6 +85,7 @@ class BatchStream(Dataset[Batch]):
         rank: of this process.
         world: number of processes.
         pseudo: cases with pseudo-labels; None without.
+        shapes: reference masks, of which each unlabeled crop brings one in two positions; None without.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class BatchStream(Dataset[Batch]):
         rank: int = 0,
         world: int = 1,
         pseudo: Sequence[PseudoLabeled] | None = None,
+        shapes: ShapePrior | None = None,
     ) -> None:
         self.task = task
         self.patch = (1,) * (3 - task.ndim) + tuple(task.patch)
         self.labeled = list(labeled)
         self.unlabeled = [_blind(case) for case in unlabeled or ()]
         self.pseudo = list(pseudo or ())
+        self.shapes = shapes
         self.sizes = (batch_size, unlabeled_batch_size, unlabeled_batch_size)
         self.foreground = foreground
         self.seed = seed % 2**32
@@ -126,6 +130,7 @@ class BatchStream(Dataset[Batch]):
             labeled=Annotated(*map(_stack, zip(*labeled, strict=True))) if labeled else None,
             unlabeled=_stack([image for image, _ in unlabeled]) if unlabeled else None,
             pseudo=Annotated(*map(_stack, zip(*pseudo, strict=True))) if pseudo else None,
+            references=_stack(self._references(k)) if self.shapes is not None and unlabeled else None,
             valid=_stack([valid for _, valid in unlabeled]) if unlabeled else None,
             cases=tuple(
                 [self.labeled[draw.case].name for draw in draws[LABELED]]
@@ -150,18 +155,30 @@ class BatchStream(Dataset[Batch]):
             draws.append(Draw(number, int(case), int(z), aimed, rng))
         return draws
 
+    def _references(self, k: int) -> list[NDArray[np.float32]]:
+        """Two positions each of as many reference masks as there are unlabeled crops, in permutations of the masks."""
+        assert self.shapes is not None
+        size, drawn = self.sizes[UNLABELED], []
+        for index in range((k * self.world + self.rank) * size, (k * self.world + self.rank + 1) * size):
+            epoch, place = divmod(index, len(self.shapes))
+            number = int(_permutation(self.seed, REFERENCES, epoch, len(self.shapes))[place])
+            rng = np.random.default_rng([self.seed, REFERENCES, PLACE, index])
+            drawn += [self.shapes.draw(number, rng) for _ in range(2)]
+        return drawn
+
     def _labeled(self, draw: Draw) -> tuple[NDArray[Any], ...]:
         case = self.labeled[draw.case]
         window = self._window(case, draw, _voxel_of_a_class(case, draw.rng) if draw.aimed else None)
         crop = case.crop(window.start, window.size)
         assert crop.label is not None
-        return self._pad(crop.image, window, 0), self._pad(crop.label.astype(np.int64), window, IGNORE)
+        label = np.where(_field(case, window), crop.label.astype(np.int64), IGNORE)
+        return self._pad(crop.image, window, 0), self._pad(label, window, IGNORE)
 
     def _unlabeled(self, draw: Draw) -> tuple[NDArray[Any], ...]:
         case = self.unlabeled[draw.case]
         window = self._window(case, draw)
         image = case.crop(window.start, window.size).image
-        return self._pad(image, window, 0), self._pad(np.ones(window.size, bool), window, False)
+        return self._pad(image, window, 0), self._pad(_field(case, window), window, False)
 
     def _pseudo(self, draw: Draw) -> tuple[NDArray[Any], ...]:
         item = self.pseudo[draw.case]
@@ -229,6 +246,15 @@ def _units(cases: Sequence[CachedCase], ndim: int) -> NDArray[np.int64]:
     return np.array([(index, z) for index, case in enumerate(cases) for z in range(case.shape[0])], np.int64).reshape(
         -1, 2
     )
+
+
+def _field(case: CachedCase, window: Window) -> NDArray[np.bool_]:
+    """Where a crop lies in the field of view of its case."""
+    if case.field is None:
+        return np.ones(window.size, bool)
+    z, y, x = (slice(first, first + length) for first, length in zip(window.start, window.size, strict=True))
+    inside: NDArray[np.bool_] = case.field[z, y, x] > 0
+    return inside
 
 
 @lru_cache(maxsize=16)

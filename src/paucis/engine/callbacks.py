@@ -68,6 +68,7 @@ class Follow(Callback):
         self.marks: list[float] = []
         self.spent = [0.0, 0.0, 0]  # seconds in steps, of them waiting for data, steps
         self.stop = False
+        self.said = False  # whether the method's remark was
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Loop)
@@ -117,6 +118,14 @@ class Follow(Callback):
         if trainer.is_global_zero:
             self.training.add(loop.stage, loop.done, figures)
             self._events(trainer, loop, "training", figures)
+            self._remark(loop)
+
+    def _remark(self, loop: Loop) -> None:
+        """Says what the method remarks, once until it is no longer so."""
+        remark = loop.method.remark
+        if remark is not None and not self.said:
+            log.warning("%s, step %d: %s", loop.stage, loop.done, remark)
+        self.said = remark is not None
 
     def _validate(self, trainer: Trainer, loop: Loop) -> None:
         def reduce(sums: Tensor) -> Tensor:

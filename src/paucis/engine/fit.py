@@ -14,8 +14,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from paucis.batch import Task
 from paucis.data.sampling import BatchStream, loader
+from paucis.data.shapes import ShapePrior
 from paucis.engine import checkpoint, devices
 from paucis.engine.callbacks import Follow, Interrupted, Report
+from paucis.engine.certain_labels import write_certain_labels
 from paucis.engine.compiled import compile_networks
 from paucis.engine.config import Config
 from paucis.engine.loop import Loop, place
@@ -35,11 +37,12 @@ _ONE_VALUE = "Expected more than 1 value per channel"
 
 @dataclass
 class Material:
-    """Cached cases by role, as the streams read them."""
+    """Cached cases by role, as the streams read them, and reference masks."""
 
     labeled: Sequence[Any]
     unlabeled: Sequence[Any]
     validation: Sequence[Any]
+    shapes: ShapePrior | None = None
 
 
 def fit(
@@ -89,6 +92,10 @@ def fit(
             if stage.before == "pseudo-labels":
                 source = built[plan_of_stages[number - 1].name]
                 pseudo = write_pseudo_labels(folder.stage(stage.name), source, task, material.unlabeled, config)
+            if stage.before == "certain-labels":
+                assert stage.labeler is not None
+                generator, place = built[stage.labeler], folder.stage(stage.labeler)
+                pseudo = write_certain_labels(place, generator, task, material.unlabeled, config)  # type: ignore[arg-type]
             fresh = number >= begin
             run = _Stage(folder, config, stage, task, classes, material, batch_size, total, pseudo, fresh)
             run.train(method, plugins, report)
@@ -191,6 +198,7 @@ class _Stage:
             labeled=self.material.labeled if method.uses_labeled else [],
             unlabeled=self.material.unlabeled if method.uses_unlabeled else [],
             pseudo=self.pseudo,
+            shapes=self.material.shapes if loop.method.uses_references else None,
             task=self.task,
             batch_size=labeled,
             unlabeled_batch_size=unlabeled,

@@ -54,14 +54,24 @@ def write_pseudo_labels(
         for case in cases:
             if not (target / f"{case.name}.confidence.b2nd").is_file():
                 _write(target, method, task, case, config, device)
-    return [
-        PseudoCase(
-            case,
-            blosc2.open(str(target / f"{case.name}.labels.b2nd"), mode="r"),
-            blosc2.open(str(target / f"{case.name}.confidence.b2nd"), mode="r"),
-        )
-        for case in cases
-    ]
+    return [opened_labels(target, case) for case in cases]
+
+
+def opened_labels(target: Path, case: Any) -> PseudoCase:
+    """The pseudo-labels of a case that ``save_labels`` wrote to the folder ``target``."""
+    labels, confidence = (
+        blosc2.open(str(target / f"{case.name}.{kind}.b2nd"), mode="r") for kind in ("labels", "confidence")
+    )
+    return PseudoCase(case, labels, confidence)
+
+
+def save_labels(target: Path, name: str, labels: Any, confidence: Any) -> None:
+    """Writes labels (Z, Y, X) uint8, then their confidence (Z, Y, X) float16, each whole or not at all."""
+    for kind, array in (("labels", labels), ("confidence", confidence)):
+        temporary = target / f".{name}.{kind}.part.b2nd"
+        temporary.unlink(missing_ok=True)
+        blosc2.asarray(array, urlpath=str(temporary), mode="w")
+        temporary.rename(target / f"{name}.{kind}.b2nd")
 
 
 def _write(target: Path, method: Method, task: Task, case: Any, config: Config, device: torch.device) -> None:
@@ -78,8 +88,4 @@ def _write(target: Path, method: Method, task: Task, case: Any, config: Config, 
         best = slab.maps["probabilities"].max(0)
         labels[slab.start : slab.stop] = best.indices.cpu().numpy()
         confidence[slab.start : slab.stop] = best.values.cpu().numpy()
-    for kind, array in (("labels", labels), ("confidence", confidence)):
-        temporary = target / f".{case.name}.{kind}.part.b2nd"
-        temporary.unlink(missing_ok=True)
-        blosc2.asarray(array, urlpath=str(temporary), mode="w")
-        temporary.rename(target / f"{case.name}.{kind}.b2nd")
+    save_labels(target, case.name, labels, confidence)

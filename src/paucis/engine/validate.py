@@ -75,6 +75,8 @@ def _case_dice(
         predicted = slab.maps["probabilities"].argmax(0).cpu().numpy()
         reference = labels[slab.start : slab.stop]
         known = reference != IGNORE
+        if case.field is not None:
+            known &= case.field[slab.start : slab.stop] > 0
         predicted, reference = predicted[known], reference[known]
         counts[0] += np.bincount(reference[predicted == reference], minlength=task.classes)[: task.classes]
         counts[1] += np.bincount(predicted, minlength=task.classes)[: task.classes]

@@ -41,6 +41,15 @@ class PredictOptions:
     dropout: int = option(
         0, "passes with the network's dropout acting, averaged (Monte-Carlo dropout); 0 is one without", minimum=0
     )
+    output: str | None = option(
+        None,
+        "which of a method's answers is the mask, where it has several (shape_guided: refined, clustering, clusters)",
+    )
+    field: str | None = option(
+        None,
+        "field of view, outside of which all is background: auto (any channel above 20 of 255), none, or a folder of "
+        "masks named like the scans; as the run by default",
+    )
     temperature: str = option(
         "1",
         "softness of the probabilities: a number, above 1 is less sure; saved: what `paucis calibrate` left in the run",

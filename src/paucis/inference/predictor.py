@@ -14,7 +14,8 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.data.case import Geometry, Volume
-from paucis.data.grid import Trace, unorient
+from paucis.data.field import prepare_field
+from paucis.data.grid import Trace, orient, unorient
 from paucis.data.plan import Plan
 from paucis.data.preparation import prepare
 from paucis.errors import PaucisError
@@ -97,6 +98,7 @@ def predict_case(
     options: PredictOptions | None = None,
     *,
     allocate: Allocate | None = None,
+    field: NDArray[np.bool_] | None = None,
 ) -> CasePrediction:
     """Predicts one scan; memory holds the image, the mask, the maps asked for and a slab per member.
 
@@ -110,6 +112,7 @@ def predict_case(
         volume: the scan in its file's axes.
         options: windows, views and maps.
         allocate: makes the arrays of the maps; in memory by default.
+        field: (Z, Y, X) in the file's axes, the field of view, outside of which all is background; None for all.
 
     Raises:
         PaucisError: channels, classes or orientation do not fit.
@@ -117,7 +120,7 @@ def predict_case(
     options = options or PredictOptions()
     check_ensemble(members)
     check_samples(members, options.samples, options.dropout)
-    trace, slabs = _slabs(members, volume, options)
+    trace, slabs = _slabs(members, volume, options, field)
     result = _Result(members[0].task.classes, trace, volume.geometry, options, allocate or _in_memory, len(members))
     for parts in slabs:
         result.add(parts[0], [part.maps for part in parts])
@@ -141,14 +144,16 @@ def probability_slabs(
 
 
 def _slabs(
-    members: Sequence[Member], volume: Volume, options: PredictOptions
+    members: Sequence[Member], volume: Volume, options: PredictOptions, field: NDArray[np.bool_] | None = None
 ) -> tuple[Trace, Iterator[tuple[Slab, ...]]]:
     """One slab of every member at a time, on the scan's oriented grid."""
     for member in members:
         check_channels(volume.array, member.task)
     prepared = _prepared(members, volume)
     _check_orientation([trace for _, trace in prepared])
-    streams = [_stream(member, image, trace, options) for member, (image, trace) in zip(members, prepared, strict=True)]
+    streams = [
+        _stream(member, image, trace, options, field) for member, (image, trace) in zip(members, prepared, strict=True)
+    ]
     return prepared[0][1], zip(*streams, strict=True)
 
 
@@ -169,9 +174,31 @@ def _prepared(members: Sequence[Member], volume: Volume) -> list[tuple[Array, Tr
     return result
 
 
-def _stream(member: Member, image: Array, trace: Trace, options: PredictOptions) -> Iterator[Slab]:
-    planned = method_slabs(image, member.method, member.task, options, autocast=member.autocast, device=member.device)
-    return restore(planned, trace.prepared, trace.oriented)
+def _stream(
+    member: Member, image: Array, trace: Trace, options: PredictOptions, field: NDArray[np.bool_] | None
+) -> Iterator[Slab]:
+    planned = method_slabs(
+        image,
+        member.method,
+        member.task,
+        options,
+        autocast=member.autocast,
+        device=member.device,
+        field=None if field is None else prepare_field(field, trace),
+    )
+    restored = restore(planned, trace.prepared, trace.oriented)
+    return restored if field is None else (_within(slab, orient(field, trace)) for slab in restored)
+
+
+def _within(slab: Slab, field: NDArray[np.bool_]) -> Slab:
+    """The slab with background where the oriented field of view ends: in every answer, and in samples."""
+    inside = torch.from_numpy(np.ascontiguousarray(field[slab.start : slab.stop]))
+    maps = dict(slab.maps)
+    for name in maps:
+        if name == "probabilities" or name.startswith(MEMBER):
+            maps[name] = maps[name] * inside.to(maps[name].device)
+            maps[name][0] += ~inside.to(maps[name].device)
+    return Slab(slab.start, slab.stop, maps)
 
 
 def _check_orientation(traces: Sequence[Trace]) -> None:

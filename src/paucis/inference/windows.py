@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from paucis.inference.dropout import with_dropout
 from paucis.inference.options import PredictOptions
 from paucis.inference.sampling import SAMPLES, draw
 from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs, triple
+from paucis.inference.surveys import surveyed
 from paucis.inference.views import with_flips
 from paucis.methods.base import Method, Prediction
+from paucis.methods.surveying import Surveying
 from paucis.networks.shown import observe
 
 MEMBER = "member:"
@@ -28,10 +31,15 @@ BLOCK = "block_"
 """Prefix of the map that a block inserted into a network shows."""
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+Answer = Callable[[Tensor], Prediction]
 
 
 def window_predict(
-    method: Method, task: Task, options: PredictOptions, autocast: Autocast = nullcontext
+    method: Method,
+    task: Task,
+    options: PredictOptions,
+    autocast: Autocast = nullcontext,
+    answer: Answer | None = None,
 ) -> WindowPredict:
     """What ``slabs`` calls: windows (N, C, *patch) through a method, with dropout and mirrored if asked.
 
@@ -42,11 +50,12 @@ def window_predict(
         task: of the method.
         options: flips, passes with dropout, and which maps are wanted.
         autocast: makes the context that chooses the arithmetic.
+        answer: what is asked about windows; the method's ``predict`` by default.
     """
 
     def ask(windows: Tensor) -> Maps:
         with torch.no_grad(), autocast():
-            prediction, shown = _predicted(method, windows, options)
+            prediction, shown = _predicted(method, answer or method.predict, windows, options)
             drawn = {SAMPLES: draw(method, windows, options.samples)} if options.samples else {}
         maps = {name: values.float() for name, values in prediction.additive.items()}
         if "own" not in options.maps:
@@ -63,11 +72,11 @@ def window_predict(
     return predict
 
 
-def _predicted(method: Method, windows: Tensor, options: PredictOptions) -> tuple[Prediction, Maps]:
+def _predicted(method: Method, answer: Answer, windows: Tensor, options: PredictOptions) -> tuple[Prediction, Maps]:
     """The method's answer, and the maps of its networks' inserted blocks if asked for."""
     if "blocks" not in options.maps:
-        return method.predict(windows), {}
-    prediction, found = observe(method, lambda: method.predict(windows), windows.shape[2:])
+        return answer(windows), {}
+    prediction, found = observe(method, lambda: answer(windows), windows.shape[2:])
     if not found:
         raise PaucisError("predict.maps=blocks: the run has no UAFS blocks; train it with --plug uafs")
     return prediction, {f"{BLOCK}{site}": values for site, values in found.items()}
@@ -81,13 +90,21 @@ def method_slabs(
     *,
     autocast: Autocast = nullcontext,
     device: torch.device | str = "cpu",
+    field: ArrayLike | None = None,
 ) -> Iterator[Slab]:
-    """A method's maps of a prepared image (C, Z, Y, X), slab by slab on the planned grid."""
+    """A method's maps of a prepared image (C, Z, Y, X), slab by slab on the planned grid.
+
+    A method that looks at all of a scan first does so within ``field`` (Z, Y, X), the field of view.
+    """
     patch = triple((*(1,) * (3 - task.ndim), *task.patch))
+    answer: Answer | None = None
+    if isinstance(method, Surveying) and method.looks_first:
+        summary = surveyed(image, method, patch, field=field, overlap=options.overlap, autocast=autocast, device=device)
+        answer = partial(method.answer, summary=summary)
     return slabs(
         image,
         patch,
-        window_predict(method, task, options, autocast),
+        window_predict(method, task, options, autocast, answer),
         overlap=options.overlap,
         stride=options.strides(patch, task.ndim),
         weighting=options.weighting,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paucis.batch import Batch, Task
+from paucis.errors import PaucisError
 from paucis.networks.base import Network
 from paucis.registry import Registry
 
@@ -136,8 +137,10 @@ class Stage:
         make: builds the stage's method from (build, task, the methods of the stages before by name).
         share: share of ``train.steps`` that it takes, of the sum over all stages.
         gradient: False for a stage that only estimates (one pass of ``step`` under no_grad, no optimizer).
-        before: inference to run first: ``pseudo-labels`` writes them from the stage before.
+        before: inference to run first: ``pseudo-labels`` writes them from the stage before; ``certain-labels`` from
+            many looks of the stage ``labeler``, with their certainty.
         optimizer: optimizer settings that differ from the run's, by name.
+        labeler: name of the earlier stage that ``certain-labels`` are of.
         continues: True where the networks are those of an earlier stage, trained on: ``--init`` leaves them alone.
     """
 
@@ -148,6 +151,7 @@ class Stage:
     before: str | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
     continues: bool = False
+    labeler: str | None = None
 
 
 class Method(nn.Module):
@@ -168,6 +172,10 @@ class Method(nn.Module):
     uses_unlabeled: ClassVar[bool] = True
     pretrains: ClassVar[bool] = False
     """Whether it only prepares a network for other methods (``paucis pretrain``)."""
+    uses_references: ClassVar[bool] = False
+    """Whether it learns what to find from reference masks of other images (``paucis discover``)."""
+    outputs: tuple[str, ...] = ()
+    """Names of its answers, the one that ``predict`` gives first in line, where it has several (``choose``)."""
 
     def __init__(self, build: Build, task: Task, options: Any) -> None:
         super().__init__()
@@ -193,6 +201,19 @@ class Method(nn.Module):
     def predict(self, images: Tensor) -> Prediction:
         """Probabilities (and further maps) of a batch of windows (B, C, *spatial); the module is in eval mode."""
         return Prediction({"probabilities": self.networks()[0](images).logits.float().softmax(1)})
+
+    def choose(self, output: str) -> None:
+        """Makes ``predict`` give the answer of this name from now on.
+
+        Raises:
+            PaucisError: it has no such answer.
+        """
+        raise PaucisError(f"output={output}: a run of '{self.name}' has one answer: leave it out")
+
+    @property
+    def remark(self) -> str | None:
+        """What a user should know of the training as it stands, in one line; None where all is well."""
+        return None
 
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, D, *spatial) of every pixel: the layer before the head, at the images' size."""

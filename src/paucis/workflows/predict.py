@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from paucis.data import dicom
-from paucis.data.case import Case
+from paucis.data.case import Case, Volume
+from paucis.data.field import FieldOf, field_reader
 from paucis.data.formats import members as files_of
 from paucis.data.layouts import recognize
 from paucis.data.layouts import scans as find_scans
@@ -17,7 +18,7 @@ from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
 from paucis.inference.dropout import check_dropout
 from paucis.inference.options import PredictOptions
-from paucis.inference.predictor import check_ensemble, predict_case
+from paucis.inference.predictor import CasePrediction, check_ensemble, predict_case
 from paucis.inference.sampling import check_samples
 from paucis.options import build
 from paucis.workflows.attempt import attempt
@@ -86,11 +87,12 @@ def predict(
     _check_form(cases, form)
     tell = progress or (lambda done, total: None)
     runs = [str(folder) for folder in (run, *also)]
+    field = field_reader(chosen.field, members[0].plan.field, cases)
     writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form), keep=keep)
     try:
         tell(0, len(cases))
         for number, case in enumerate(cases, 1):
-            _one(case, members, chosen, writer)
+            _one(case, members, chosen, writer, field)
             tell(number, len(cases))
     finally:
         writer.close()
@@ -133,6 +135,9 @@ def opened(
     """
     members = [open_run(folder, device, weights) for folder in runs]
     check_ensemble(members)
+    if options.output is not None:
+        for member in members:
+            member.method.choose(options.output)
     check_samples(members, options.samples, options.dropout)
     check_dropout([member.method for member in members], options.dropout)
     options = resolved(options, members)
@@ -180,9 +185,13 @@ def _files(image: Path) -> list[Path]:
         return [image]
 
 
-def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter) -> None:
+def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: PredictionWriter, field: FieldOf) -> None:
     """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
-    prediction, reason = attempt(case, lambda volume: predict_case(members, volume, options, allocate=writer.allocate))
+
+    def act(volume: Volume) -> CasePrediction:
+        return predict_case(members, volume, options, allocate=writer.allocate, field=field(case, volume))
+
+    prediction, reason = attempt(case, act)
     if prediction is None:
         writer.fail(case, reason)
         return

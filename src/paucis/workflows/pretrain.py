@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paucis.workflows.recipes import find
-from paucis.workflows.train import Hooks, Trained, run
+from paucis.workflows.train import PRETRAIN, Hooks, Trained, run
 
 METHOD = "ld"
 
@@ -63,5 +63,5 @@ def pretrain(
         stage=stage,
         from_stage=from_stage,
         hooks=hooks or Hooks(),
-        pretraining=True,
+        command=PRETRAIN,
     )

@@ -16,6 +16,7 @@ from paucis.data.cache import Cache
 from paucis.data.case import Dataset
 from paucis.data.checks import check
 from paucis.data.facts import gather
+from paucis.data.field import with_fields
 from paucis.data.groups import regroup
 from paucis.data.layouts import ignored, recognize
 from paucis.data.layouts.classes import with_classes
@@ -23,6 +24,7 @@ from paucis.data.options import cache_home, prepare_workers
 from paucis.data.plan import BUDGET, Plan, make_plan
 from paucis.data.problems import Problem, refuse
 from paucis.data.segment_codes import codes_of
+from paucis.data.shapes import ShapePrior, read_shapes
 from paucis.data.split import Roles, Split, apply_split, make_split
 from paucis.engine import devices
 from paucis.engine.callbacks import Interrupted
@@ -31,7 +33,7 @@ from paucis.engine.files import write_json
 from paucis.engine.fit import Material, fit
 from paucis.engine.runs import RunFolder, method_options, stage_number
 from paucis.errors import PaucisError
-from paucis.methods.base import METHODS, Setting
+from paucis.methods.base import METHODS, Method, Setting
 from paucis.networks import make
 from paucis.workflows.recipes import Recipe, find
 
@@ -64,6 +66,7 @@ class Hooks:
     report: Callable[[dict[str, Any]], None] | None = None
 
 
+TRAIN, PRETRAIN, DISCOVER = "train", "pretrain", "discover"
 CPU_BUDGET = 64**3
 TOLD = 3  # warnings about the data; the rest is counted
 LISTED = "`paucis check DATASET` lists all"
@@ -148,9 +151,9 @@ def run(
     stage: str | None = None,
     from_stage: str | None = None,
     hooks: Hooks,
-    pretraining: bool = False,
+    command: str = TRAIN,
 ) -> Trained:
-    """What ``train`` and ``pretrain`` share: from a request to a run.
+    """What ``train``, ``pretrain`` and ``discover`` share: from a request to a run.
 
     Args:
         dataset: folder of the dataset, or None with ``resume``.
@@ -162,7 +165,7 @@ def run(
         stage: the one stage to train.
         from_stage: the stage from which all is trained anew.
         hooks: how to follow along.
-        pretraining: whether a method that pretrains is asked for, or one that does not.
+        command: which of these is asked, and so which methods may be.
 
     Raises:
         PaucisError: anything the user can mend, in one line.
@@ -174,7 +177,7 @@ def run(
         config = _resumed(folder, dataset, values, plugs, recipe)
     else:
         config = _fresh(folder, dataset, values, plugs, recipe, resume)
-    _refuse_kind(config, pretraining)
+    _refuse_kind(config, command)
     for name, key in ((stage, "--stage"), (from_stage, "--from-stage")):
         if name is not None:
             stage_number(config, name, key)
@@ -261,7 +264,7 @@ def _differs(old: Config, new: Config, key: str) -> bool:
 def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan]:
     """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
     started = time.perf_counter()
-    dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
+    dataset = _dataset(config)
     split = folder.split() if folder.split_file.is_file() else _split(dataset, config)
     roles, method = _roles(dataset, split, config), METHODS.get(config.method)
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
@@ -269,7 +272,7 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
     facts, problems = gather(used, store, workers, _progress(hooks, "reading scans"), ignored(dataset))
     problems = [*problems, *check(dataclasses.replace(dataset, cases=tuple(used)), facts)]
     _refuse(problems, hooks)
-    dataset = _without_classes(dataset) if method.pretrains else with_classes(dataset, facts.values())
+    dataset = with_classes(dataset, facts.values()) if method.uses_labeled else _without_classes(dataset)
     if folder.plan_file.is_file():
         plan = folder.plan()
     else:
@@ -277,6 +280,9 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
         plan = fitted(make_plan(training, facts, config.data, _budget(config)), config)
     task = plan.task()
     _check_setting(config, task, plan, roles)
+    shapes = _shapes(config, task)
+    if shapes is not None:
+        plan = dataclasses.replace(plan, classes=("background", "shape"), values=(0, shapes.value))
     cache = Cache(store, plan)
     if hooks.tell:
         hooks.tell(_summary(config, plan, roles, split, cache.estimate([facts[case.name] for case in used])))
@@ -289,38 +295,63 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
         write_json(folder.segments_file, codes)
     write_json(folder.config_file, config.as_dict())
     folder.state(preparation_seconds=round(time.perf_counter() - started, 1))
-    return _material(cache, roles, facts, method.uses_unlabeled), plan
+    return _material(cache, roles, facts, method.uses_unlabeled, shapes), plan
+
+
+def _dataset(config: Config) -> Dataset:
+    found = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
+    return with_fields(found, config.data.field)
 
 
 def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
     """A further process waits until the first has prepared, then reads what it wrote."""
     while not (folder.config_file.is_file() and folder.state().get("prepared")):
         time.sleep(0.2)
-    dataset = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
+    dataset = _dataset(config)
     roles, plan = _roles(dataset, folder.split(), config), folder.plan()
     uses_unlabeled = METHODS.get(config.method).uses_unlabeled
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if uses_unlabeled else [])
     store = cache_home(config.data)
     facts, _ = gather(used, store, ignore=ignored(dataset))
-    return _material(Cache(store, plan), roles, facts, uses_unlabeled), plan
+    return _material(Cache(store, plan), roles, facts, uses_unlabeled, _shapes(config, plan.task())), plan
 
 
-def _refuse_kind(config: Config, pretraining: bool) -> None:
-    """A pretraining has a command of its own: it opens no label and leaves nothing to predict with."""
-    name, pretrains = config.method, METHODS.get(config.method).pretrains
-    if pretrains and not pretraining:
+def _refuse_kind(config: Config, command: str) -> None:
+    """Methods that need no label have commands of their own; what only pretrains leaves nothing to predict with."""
+    name, kind = config.method, METHODS.get(config.method)
+    needed = command_of(kind)
+    if needed == command:
+        if command == DISCOVER and config.data.shapes is None:
+            raise PaucisError("which shapes? give a folder of reference masks: paucis discover IMAGES --shapes MASKS")
+        return
+    if command != TRAIN:
+        known = ", ".join(known for known, other in METHODS if command_of(other) == command)
+        what = {PRETRAIN: f"is no pretraining ({known})", DISCOVER: f"does not learn from shapes alone ({known})"}
+        raise PaucisError(f"method '{name}' {what[command]}: paucis {needed} trains it")
+    if needed == PRETRAIN:
         raise PaucisError(
             f"method '{name}' is a pretraining: paucis pretrain IMAGES --method {name} --out RUN, then "
             "paucis train DATASET --init RUN"
         )
-    if pretraining and not pretrains:
-        known = ", ".join(known for known, kind in METHODS if kind.pretrains)
-        raise PaucisError(f"method '{name}' is no pretraining ({known}): paucis train trains it")
+    raise PaucisError(f"method '{name}' takes no label: paucis discover IMAGES --shapes MASKS --out RUN")
+
+
+def command_of(method: type[Method]) -> str:
+    """The command that trains a method: ``train``, ``pretrain`` or ``discover``."""
+    return PRETRAIN if method.pretrains else DISCOVER if method.uses_references else TRAIN
+
+
+def _shapes(config: Config, task: Task) -> ShapePrior | None:
+    """The reference masks, for a method that learns from them."""
+    if not METHODS.get(config.method).uses_references:
+        return None
+    assert config.data.shapes is not None
+    return read_shapes(config.data.shapes, task, config.data)
 
 
 def _split(dataset: Dataset, config: Config) -> Split:
-    """Who is what. A pretraining sees the images of every training case and the label of none."""
-    if not METHODS.get(config.method).pretrains:
+    """Who is what. A method that needs no label sees the images of every training case and the label of none."""
+    if METHODS.get(config.method).uses_labeled:
         return make_split(dataset, config.data, config.labels, config.seed)
     every = dataclasses.replace(config.data, unlabeled=None)
     split = make_split(dataset, every, seed=config.seed, need_labels=False)
@@ -329,21 +360,23 @@ def _split(dataset: Dataset, config: Config) -> Split:
 
 
 def _roles(dataset: Dataset, split: Split, config: Config) -> Roles:
-    """The cases of each role; validation cases have no part in a pretraining."""
+    """The cases of each role; validation cases have no part in a training without labels."""
     roles = apply_split(dataset, split)
-    return roles._replace(val=()) if METHODS.get(config.method).pretrains else roles
+    return roles if METHODS.get(config.method).uses_labeled else roles._replace(val=())
 
 
 def _without_classes(dataset: Dataset) -> Dataset:
-    """The dataset as a pretraining plans it: any two classes, of which none is ever seen."""
+    """The dataset as it is planned without labels: any two classes, of which none is ever seen."""
     return dataclasses.replace(dataset, classes=("background", "foreground"), values=(0, 1))
 
 
-def _material(cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabeled: bool) -> Material:
+def _material(
+    cache: Cache, roles: Roles, facts: Mapping[str, Any], uses_unlabeled: bool, shapes: ShapePrior | None
+) -> Material:
     def opened(cases: Any) -> list[Any]:
         return [cache.open(case, facts[case.name]) for case in cases]
 
-    return Material(opened(roles.labeled), opened(roles.unlabeled) if uses_unlabeled else [], opened(roles.val))
+    return Material(opened(roles.labeled), opened(roles.unlabeled) if uses_unlabeled else [], opened(roles.val), shapes)
 
 
 def _fit(
@@ -412,6 +445,6 @@ def _summary(config: Config, plan: Plan, roles: Roles, split: Split, size: int) 
         f"{plan.ndim}D, patch {'x'.join(map(str, plan.patch))}, batch {config.train.batch_size or plan.batch_size}",
         f"cache {size / 2**20:.0f} MiB",
     ]
-    if not roles.val and not METHODS.get(config.method).pretrains:
+    if not roles.val and METHODS.get(config.method).uses_labeled:
         parts.append("no case is left for validation: the last weights count as the best")
     return "; ".join(parts)

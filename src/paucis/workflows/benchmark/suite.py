@@ -275,7 +275,7 @@ def _entries(content: Mapping[str, Any]) -> tuple[Entry, ...]:
     entries: dict[str, Entry] = {}
     for item in given:
         if item == "all":
-            segmenting = [name for name, kind in METHODS if not kind.pretrains]
+            segmenting = [name for name, kind in METHODS if kind.uses_labeled]
             entries |= {name: Entry(name, name) for name in segmenting if name not in excluded}
             continue
         entry = _entry(item)

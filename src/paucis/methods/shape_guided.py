@@ -1,0 +1,272 @@
+"""Shape-guided segmentation: without any label, the cluster whose shape passes for that of reference masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from paucis.batch import Batch, Task
+from paucis.errors import PaucisError
+from paucis.losses.shape_adversary import passing_loss, telling_loss
+from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Setting, Stage, StepResult, register, trainable
+from paucis.methods.label_views import LabelView
+from paucis.methods.ld import PATCHES, LDOptions, LocalDiscrimination
+from paucis.methods.region_clustering import clustered, region_sums
+from paucis.methods.surveying import Surveying, Surveyor
+from paucis.networks.blocks import resize_to
+from paucis.networks.shape_discriminator import LEAST, ShapeDiscriminator
+from paucis.options import option
+from paucis.registry import nearest
+
+SHAPES, REFINED = "shapes", "refined"
+CLUSTERS, CLUSTERING = "clusters", "clustering"
+CERTAIN_LABELS = "certain-labels"
+WATCHED = 50
+"""Steps over which the share of the target channel is averaged, and before which nothing is said of it."""
+
+
+@dataclass(frozen=True)
+class ShapeGuidedOptions(LDOptions):
+    """Options of shape-guided segmentation; defaults of the paper and its code."""
+
+    clusters: int = option(8, "clusters of voxels; the first is the target", minimum=2)
+    adversary: float = option(1.0, "weight of passing for a reference mask", minimum=0.0)
+    discriminator_rate: float = option(
+        5e-5, "learning rate of the discriminator (Adam, halved as the other)", minimum=0.0
+    )
+    slope: float = option(
+        0.2, "of the discriminator's leaky ReLU below 0; 1 = linear layers, as in the published code", maximum=1.0
+    )
+    refinement: float = option(
+        0.3, "share of the steps that retraining on pseudo-labels takes; 0 = none", minimum=0.0, maximum=0.9
+    )
+    views: int = option(30, "looks at an image that its pseudo-label is the mean of", minimum=1)
+    weighting: tuple[str, ...] = option(
+        ("certain",),
+        "weight of a pseudo-label: certain (1 - u), uncertain (u, as printed in Eq. 23), uniform (1); of several a "
+        "network each, the first is `refined`",
+        choices=("certain", "uncertain", "uniform"),
+    )
+
+
+@register("shape_guided")
+class ShapeGuided(Surveying, LocalDiscrimination):
+    """Segmentation without labels: one cluster of voxels is made to have the shapes of masks from elsewhere.
+
+    - ``patches``: local discrimination of patches (``ld``).
+    - ``shapes``: ``L = L_Pd + L_Hm + 10 L_Rd + 0.1 L_entropy + L_adv`` (Eq. 33). ``L_adv = BCE(d(r_1), 1)`` makes the
+      first cluster's map pass for a reference mask (Eq. 34); a discriminator d of its own phase learns to tell the two
+      apart (Eq. 31-32). With d, the Kullback-Leibler divergence of Eq. 19 never has to be written down.
+    - ``refined``: a network from scratch on pseudo-labels of this one (``paucis.methods.certain_retraining``).
+
+    Answers: ``clusters``, the first cluster of the clustering branch; ``clustering``, the shares of voxels in the
+    regions' prototypes (Eq. 20), those of the whole scan.
+
+    Args:
+        build: makes a freshly initialised network.
+        task: the task; class 1 is what is found.
+        options: of all stages.
+        before: the first stage, whose network and vectors are gone on from.
+
+    Reference:
+        H. Chen et al.: Unsupervised local discrimination for medical images. arXiv:2108.09440.
+
+    Deviations:
+        Those of ``LocalDiscrimination`` and ``ShapeDiscriminator``. The network steps before the discriminator, which
+        judges the maps that the network made in this step, as in the published code; the paper names the discriminator
+        first. Outside the field of view the map is 0 in training too; published: in testing alone.
+    """
+
+    Options = ShapeGuidedOptions
+    pretrains = False
+    uses_references = True
+    outputs = (CLUSTERING, CLUSTERS)
+
+    def __init__(
+        self, build: Build, task: Task, options: ShapeGuidedOptions, before: LocalDiscrimination | None = None
+    ) -> None:
+        super().__init__(build, task, options, before=before)
+        self.discriminator = ShapeDiscriminator(task.ndim, options.slope)
+        self.output = CLUSTERING
+        self.found: Tensor | None = None  # the maps of the step at hand, for the second phase
+        self.watched: Tensor
+        self.register_buffer("watched", torch.zeros(3))  # steps, share of the target, share of the references
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The network with its branches, then the discriminator."""
+        own = {id(parameter) for parameter in self.discriminator.parameters()}
+        settings: dict[str, Any] = {**_adam(every=0.125), "rate": self.options.discriminator_rate}
+        return (
+            Phase("main", [parameter for parameter in trainable(self) if id(parameter) not in own]),
+            Phase("discriminator", trainable(self.discriminator), settings),
+        )
+
+    def step(self, batch: Batch, clock: Clock, phase: Phase) -> StepResult:
+        """The losses of Eq. 33, or the discriminator's."""
+        assert batch.references is not None
+        if phase.name == "discriminator":
+            return self._discriminate(batch.references)
+        result = super().step(batch, clock, phase)
+        result.monitors["shape_share"] = batch.references.mean()
+        result.memory = {name: result.monitors[name] for name in ("target_share", "shape_share")}  # type: ignore[misc]
+        return result
+
+    def after_step(self, clock: Clock, result: StepResult) -> None:
+        """Follows how much of the images the target takes."""
+        self.watched[0] += 1
+        rate = 1 / self.watched[0].clamp(max=WATCHED)
+        now = torch.stack([result.memory["target_share"], result.memory["shape_share"]])
+        self.watched[1:] += rate * (now - self.watched[1:])
+
+    @property
+    def remark(self) -> str | None:
+        """Says so where the target channel has become empty or full."""
+        steps, target, shapes = self.watched.tolist()
+        return collapse(target, shapes) if steps >= WATCHED else None
+
+    def choose(self, output: str) -> None:
+        """``clusters`` or ``clustering``."""
+        self.output = chosen(self, output)
+
+    @property
+    def looks_first(self) -> bool:
+        """The prototypes of Eq. 20 are those of the whole scan."""
+        return self.output == CLUSTERING
+
+    def survey(self, images: Tensor) -> Tensor:
+        """Vectors and clusters (B, D + C, *spatial)."""
+        return torch.cat(self._vectors_and_clusters(images), 1)
+
+    def summary(self, maps: Tensor, inside: Tensor) -> Tensor:
+        """``region_sums`` of vectors and clusters within the field of view."""
+        vectors, clusters = maps[:, : self.options.dim], maps[:, self.options.dim :]
+        return region_sums(vectors, clusters * inside.unsqueeze(1))
+
+    def answer(self, images: Tensor, summary: Tensor | None) -> Prediction:
+        """The target's share of every voxel as class 1, the rest as background; further classes are not found."""
+        if summary is None:
+            share = self.cluster(images)[:, :1]
+        else:
+            sums = summary.expand(len(images), -1, -1)
+            share = clustered(self.embed(images), sums, self.options.region_temperature)[:, :1]
+        nothing = share.new_zeros(len(share), self.task.classes - 2, *share.shape[2:])
+        return Prediction({"probabilities": torch.cat([1 - share, share, nothing], 1)})
+
+    def looked(self, generator: torch.Generator) -> Surveyor:
+        """This network as it sees scans in another way, drawn from ``generator``; its answers are turned back."""
+        return _Looking(self, LabelView(self.task, self.options, generator))
+
+    @classmethod
+    def stages(cls, options: LDOptions) -> tuple[Stage, ...]:
+        """``patches``, ``shapes``, and a retraining for each weighting; ``patches`` is left out where warmup is 0."""
+        from paucis.methods.certain_retraining import retraining
+
+        assert isinstance(options, ShapeGuidedOptions)
+
+        def begin(build: Build, task: Task, earlier: dict[str, Method]) -> Method:
+            return LocalDiscrimination(build, task, options, clustered=False)
+
+        def go_on(build: Build, task: Task, earlier: dict[str, Method]) -> Method:
+            return cls(build, task, options, before=cast(LocalDiscrimination | None, earlier.get(PATCHES)))
+
+        share, stages = 1 - options.refinement, []
+        if options.warmup > 0:
+            stages.append(Stage(PATCHES, begin, share * options.warmup, optimizer=_adam(every=0.5)))
+        again = options.warmup > 0
+        stages.append(Stage(SHAPES, go_on, share * (1 - options.warmup), optimizer=_adam(every=0.125), continues=again))
+        return (*stages, *(retraining(options) if options.refinement else ()))
+
+    @classmethod
+    def check(cls, setting: Setting, options: LDOptions) -> list[str]:
+        """Adds: crops that the discriminator cannot judge, no stage to learn shapes in, and one weighting twice."""
+        assert isinstance(options, ShapeGuidedOptions)
+        problems = super().check(setting, options)
+        if min(setting.task.patch) < LEAST:
+            problems.append(
+                f"the crop {'x'.join(map(str, setting.task.patch))} is too small for the discriminator, which needs "
+                f"{LEAST} voxels along each axis: set data.patch"
+            )
+        if options.warmup > 0.95:
+            problems.append(f"method.warmup={options.warmup:g} leaves no steps to learn shapes: lower it")
+        if options.refinement and len(set(options.weighting)) != max(len(options.weighting), 1):
+            problems.append("method.weighting names the same twice, or none: name each once")
+        return problems
+
+    def _guide(
+        self, clusters: Tensor, kept: Tensor, losses: dict[str, Tensor], monitors: dict[str, Tensor | float]
+    ) -> None:
+        found = resize_to(clusters[:, :1] * kept, self.task.patch)
+        self.found = found.detach()
+        judged = self.discriminator(found)
+        losses["adversarial"] = self.options.adversary * passing_loss(judged)  # Eq. 34
+        monitors["passing"] = judged.detach().gt(0).float().mean()
+        monitors["target_share"] = (clusters[:, :1].detach() * kept).gt(0.5).sum() / kept.sum().clamp(min=1)
+
+    def _discriminate(self, references: Tensor) -> StepResult:
+        """Eq. 31-32, of the maps that the network made in this step's first phase."""
+        assert self.found is not None
+        judged = self.discriminator(torch.cat([references.to(self.found), self.found]))
+        real, found = judged[: len(references)], judged[len(references) :]
+        self.found = None
+        right = torch.cat([real.detach() > 0, found.detach() <= 0]).float().mean()
+        return StepResult({"discriminator": telling_loss(real, found)}, {"told_apart": right})
+
+    def _vectors_and_clusters(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.clustering is not None
+        feature = self._feature(images)
+        vectors = resize_to(self.embedding(feature), images.shape[2:])
+        return torch.nn.functional.normalize(vectors, dim=1, eps=1e-6), resize_to(
+            self.clustering(feature), images.shape[2:]
+        )
+
+
+class _Looking:
+    """A generator of labels that sees every window through a view."""
+
+    def __init__(self, generator: ShapeGuided, view: LabelView) -> None:
+        self.generator, self.view = generator, view
+
+    def survey(self, images: Tensor) -> Tensor:
+        return self.view.invert(self.generator.survey(self.view.image(images)))
+
+    def summary(self, maps: Tensor, inside: Tensor) -> Tensor:
+        return self.generator.summary(maps, inside)
+
+    def answer(self, images: Tensor, summary: Tensor | None) -> Prediction:
+        seen = self.generator.answer(self.view.image(images), summary).additive["probabilities"]
+        return Prediction({"probabilities": self.view.invert(seen)})
+
+
+def collapse(target: float, shapes: float) -> str | None:
+    """What to say of a target channel that takes this share of the voxels where reference masks take ``shapes``."""
+    if target < 0.05 * shapes:
+        state = "empty"
+    elif target > min(5 * shapes, (1 + shapes) / 2):
+        state = "full"
+    else:
+        return None
+    return (
+        f"the target channel is all but {state}: it takes {100 * target:.2g} % of the voxels, reference masks take "
+        f"{100 * shapes:.2g} %; train for longer, change method.adversary or method.discriminator_rate, or take "
+        "another seed"
+    )
+
+
+def chosen(method: Method, output: str) -> str:
+    """``output``, once it is known to be an answer of the method.
+
+    Raises:
+        PaucisError: it is none.
+    """
+    if output not in method.outputs:
+        known = ", ".join(method.outputs)
+        raise PaucisError(f"output={output}: no answer of this run{nearest(output, list(method.outputs))} ({known})")
+    return output
+
+
+def _adam(every: float) -> dict[str, Any]:
+    return {"kind": "adam", "rate": 1e-3, "weight_decay": 0.0, "schedule": "halving", "every": every}
