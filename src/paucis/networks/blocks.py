@@ -140,7 +140,7 @@ def resize_to(images: Tensor, size: Sequence[int], align_corners: bool = False) 
     return functional.interpolate(images, size=tuple(size), mode=mode, align_corners=align_corners)
 
 
-def initialize(module: nn.Module, kind: str = "kaiming") -> None:
+def initialize(module: nn.Module, kind: str = "kaiming", head: nn.Module | None = None) -> None:
     """Weights of convolutions from Kaiming's (fan-in) or Xavier's normal distribution, normalization layers at 1 and 0.
 
     A transposed convolution whose kernel is its stride starts with one weight for all places of its kernel, and so
@@ -148,7 +148,16 @@ def initialize(module: nn.Module, kind: str = "kaiming") -> None:
     trainings do not undo: stripes one voxel wide stay in the masks (A. Aitken et al., arXiv:1707.02937, on
     sub-pixel convolution).
 
-    ``default`` leaves what PyTorch drew. Biases of convolutions always stay as PyTorch draws them.
+    A head begins with no preference among the classes: its weights for a class have mean 0, and no bias. The maps
+    before it are not negative, so a mean would be a class everywhere: one of a logit or two by the lot, which an
+    optimizer of small steps takes a hundred of them to undo.
+
+    ``default`` leaves what PyTorch drew. Biases of other convolutions always stay as PyTorch draws them.
+
+    Args:
+        module: what is initialised.
+        kind: one of ``INITIALIZATIONS``.
+        head: of its parts, the convolution that gives one channel per class.
     """
     if kind == "default":
         return
@@ -161,6 +170,11 @@ def initialize(module: nn.Module, kind: str = "kaiming") -> None:
         elif isinstance(part, nn.modules.batchnorm._NormBase | nn.GroupNorm) and part.weight is not None:
             nn.init.ones_(part.weight)
             nn.init.zeros_(part.bias)
+    if isinstance(head, nn.Conv2d | nn.Conv3d):
+        with torch.no_grad():
+            head.weight.sub_(head.weight.flatten(1).mean(1).reshape(-1, *[1] * (head.weight.dim() - 1)))
+            if head.bias is not None:
+                head.bias.zero_()
 
 
 def _same_everywhere(weight: Tensor, kind: str) -> None:

@@ -89,7 +89,7 @@ class PyramidDecoder(Decoder):
             "fusion.0": Site(width + 48, (4, 4)),
             "decoder.1": Site(width, (4, 4)),
         }
-        initialize(self)
+        initialize(self, head=self.head)
 
     def forward(
         self, maps: Sequence[Tensor], size: Sequence[int], at: At = unchanged

@@ -63,7 +63,7 @@ class FCN(StagedNetwork):
             )
             inputs = width
         decoder = SkipDecoder(levels, conv(ndim, inputs, self.task.classes, 1))
-        initialize(decoder)
+        initialize(decoder, head=decoder.head)
         return decoder
 
 

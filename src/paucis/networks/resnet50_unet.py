@@ -51,5 +51,5 @@ class ResNet50UNet(StagedNetwork):
             levels.append(Level(Resize(ndim, 2, options.upsampling), block, stride, joined, width))
             inputs = width
         decoder = SkipDecoder(levels, conv(ndim, inputs, self.task.classes))
-        initialize(decoder)
+        initialize(decoder, head=decoder.head)
         return decoder

@@ -99,7 +99,7 @@ class UNet(StagedNetwork):
             block = double_conv(ndim, 2 * fine.channels, fine.channels, options, (kernel, kernel), (1,) * ndim, 0.0)
             levels.append(Level(up, block, fine.stride, 2 * fine.channels, fine.channels))
         decoder = SkipDecoder(levels, conv(ndim, sites[0].channels, self.task.classes, options.head))
-        initialize(decoder, options.initialization)
+        initialize(decoder, options.initialization, decoder.head)
         return decoder
 
 

@@ -87,7 +87,7 @@ def additive_decoder(ndim: int, classes: int, sites: Sequence[Site], options: VN
             block.append(dropout(ndim, 0.5))
         levels.append(Level(up, block, fine.stride, fine.channels, fine.channels, "add"))
     decoder = SkipDecoder(levels, conv(ndim, sites[0].channels, classes, 1))
-    initialize(decoder, options.initialization)
+    initialize(decoder, options.initialization, decoder.head)
     return decoder
 
 
