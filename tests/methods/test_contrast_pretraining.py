@@ -68,7 +68,7 @@ def gap(one: Any, seen: Batch, name: str) -> float:
     return float(similar.diagonal().mean() - (similar.sum() - similar.trace()) / (count * (count - 1)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "rot_ori"])  # eight copies: slower, in its own file
 def test_views_of_an_image_become_more_alike_than_those_of_others(name: str) -> None:
     mild = {"rotation": 5.0, "scale": 0.1, "translation": 0.05, "blur": 0.0}
     one = method(name, Task(2, 1, 4, (32, 32)), **mild, **({"queue": 16} if name in ("moco", "densecl") else {}))

@@ -13,6 +13,7 @@ from engine import Engine, builder
 from paucis.batch import Batch, Task
 from paucis.errors import PaucisError
 from paucis.losses.info_nce import instance_discrimination
+from paucis.methods import inst_disc as room
 from paucis.methods.base import Clock, Phase
 from paucis.methods.inst_disc import ImageBank, InstDisc, InstDiscOptions
 
@@ -44,6 +45,17 @@ def test_a_vector_moves_to_the_mean_of_what_its_image_was_seen_as() -> None:
     assert torch.equal(bank.vectors[[1, 3, 4]], before[[1, 3, 4]])
     bank.update(arrived[:1], torch.tensor([1]), 0.0)
     assert torch.allclose(bank.vectors[1], arrived[0], atol=1e-6)
+
+
+def test_a_bank_holds_what_all_processes_have_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, numbers, alone, shared = vectors(4, 4), torch.tensor([0, 3, 3, 1]), ImageBank(4), ImageBank(4)
+    for bank in (alone, shared):
+        bank.begin(5)
+    alone.update(arrived, numbers, 0.5)
+    both = {torch.float32: arrived, torch.int64: numbers}
+    monkeypatch.setattr(room, "gathered", lambda mine: both[mine.dtype])
+    shared.update(arrived[:2], numbers[:2], 0.5)
+    assert torch.equal(shared.vectors, alone.vectors)
 
 
 @pytest.mark.parametrize("total", [2, 7, 5000])

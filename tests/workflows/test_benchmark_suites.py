@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,38 @@ def test_every_table_of_the_papers_has_its_suite(name: str, expected: tuple[str,
 def test_the_mini_suites_hold_every_baseline() -> None:
     for name in ("acdc-mini", "hippocampus-mini"):
         assert {entry.method for entry in find(name).entries} >= BASELINES
+
+
+LD = ["jsrt-ld", "montgomery-ld", "vessels-ld", "jsrt-ld-ablation"]
+
+
+@pytest.mark.parametrize("name", LD)
+def test_the_notes_of_a_suite_on_pretrainings_say_how_each_is_made(name: str) -> None:
+    suite = find(name)
+    told = " ".join([suite.needs, *suite.notes])
+    began = [str(entry.options["init"]) for entry in suite.entries if "init" in entry.options]
+    assert len(began) == len(suite.entries) - 1
+    for place in began:
+        assert place in told or re.sub(r"\d+$", "", place) + "$" in told, place
+
+
+def test_the_small_suites_compare_the_pretrainings_with_scratch_at_four_budgets() -> None:
+    for name in LD[:3]:
+        suite = find(name)
+        rows = {entry.name: entry for entry in suite.entries}
+        assert {"supervised", "ld", "simclr", "moco", "densecl"} <= set(rows)
+        assert suite.labels == (("2", "4", "8", None) if name == "vessels-ld" else ("5", "10", "20", None))
+        lengths = {job.config.train.steps for job in expand(suite)}
+        assert len(lengths) == 1, "scratch is as long as the others"
+    vessels = expand(find("vessels-ld"))[0].config.data
+    assert vessels.patch is not None
+    assert min(vessels.patch) >= 256
+
+
+def test_the_ablation_has_grids_with_and_without_mixup_and_numbers_of_clusters() -> None:
+    names = {entry.name for entry in find("jsrt-ld-ablation").entries}
+    assert {f"{kind}_{grid}" for kind in ("mixed", "patches") for grid in (1, 2, 4, 8, 16)} < names
+    assert {f"clusters_{count}" for count in (4, 8, 12, 16)} < names
 
 
 def test_the_left_atrium_is_cut_into_the_published_folds() -> None:

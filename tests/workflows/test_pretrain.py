@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ from making_dicom import noise, series
 from paucis.cli import main
 from paucis.data.case import Geometry
 from paucis.data.formats import write_map
+from paucis.data.layouts import recognize
+from paucis.data.options import DataOptions
+from paucis.data.split import make_split
 from paucis.engine.runs import open_run
+from paucis.workflows.benchmark.running import benchmark
+from paucis.workflows.benchmark.suite import find as find_suite
 from paucis.workflows.pretrain import pretrain
 from paucis.workflows.recipes import find, shipped
 from paucis.workflows.train import Hooks, train
@@ -100,6 +106,83 @@ def test_a_folder_of_pictures_is_enough(pretrained: Path, capsys: pytest.Capture
     with torch.no_grad():
         vectors = run.method.embed(torch.zeros(1, 3, 32, 32))
     assert vectors.shape == (1, 8, 32, 32)
+
+
+def test_the_images_of_several_folders_are_one_set_and_each_is_held_out_as_alone(
+    labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = pictures(tmp_path / "other", 4)
+    monkeypatch.chdir(tmp_path)
+    options = {**QUICK, "train.steps": 2, "data.test": 0.5, "data.validation": 0}
+    assert call("pretrain", labeled, "other", "--out", "run", "network=unet", *given(options)) == 0
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    alone = make_split(recognize(labeled), DataOptions(test=0.5, validation=0))
+    assert len(split["test"]) == len(alone.test) == 3
+    both = {f"case_{k}" for k in range(4)}  # are in the two folders
+    assert set(split["test"]) == {f"{labeled.name}_{name}" if name in both else name for name in alone.test}
+    assert {name for name in split["unlabeled"] if name.startswith("other_")} == {f"other_case_{k}" for k in range(4)}
+    monkeypatch.chdir(tmp_path.parent)
+    assert call("pretrain", "--resume", "--out", tmp_path / "run", "train.steps=3") == 0
+    assert [row["step"] for row in rows(tmp_path / "run")][-1] == "2"
+    assert call("pretrain", labeled, "--resume", "--out", tmp_path / "run") == 2
+    assert "was begun on 2 folders: name as many, or none" in capsys.readouterr().err
+    gray = pictures(tmp_path / "gray", 2, "L")
+    assert call("pretrain", other, gray, "--out", tmp_path / "no", "network=unet", *given(QUICK)) == 2
+    assert "the channels are red, green, blue, and image" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_labels_of_whole_images_come_from_a_table_by_name(
+    labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grades.csv").write_text("image,grade\n" + "".join(f"case_{k}.png,{k % 2}\n" for k in range(6)))
+    small = {name: value for name, value in QUICK.items() if not name.startswith("method.")} | {"checkpoint.every": 1}
+    words = ("pretrain", labeled / "images", "--method", "classification", "network=unet", *given(small))
+    assert call(*words, "--out", "run", "method.labels=grades.csv") == 0
+    assert {"classification", "accuracy"} <= set(rows(tmp_path / "run")[-1])
+    monkeypatch.chdir(tmp_path.parent)
+    assert call("pretrain", "--resume", "--out", tmp_path / "run", "train.steps=6") == 0, "from another folder too"
+    out = tmp_path / "transferred"
+    train(labeled, out=out, labels=2, init=tmp_path / "run", options={**SUPERVISED, "network": "unet"})
+    capsys.readouterr()
+    (tmp_path / "short.csv").write_text("image,grade\ncase_0,1\ncase_1,0\n")
+    (tmp_path / "same.csv").write_text("image,grade\n" + "".join(f"case_{k},1\n" for k in range(6)))
+    for table, said in {
+        "short.csv": "no row for 4 of 6 images, such as 'case_2'",
+        "same.csv": "all 6 images are of one class",
+        "none.csv": "cannot be read",
+        None: "method.labels=FILE.csv",
+    }.items():
+        asked = [] if table is None else [f"method.labels={tmp_path / table}"]
+        assert call(*words, "--out", tmp_path / "no", *asked) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert len(error.strip().splitlines()) == 1
+        assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", ["inst_disc", "global_local"])
+def test_comparators_are_stopped_and_go_on_with_what_they_remember(name: str, labeled: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(state: dict[str, Any]) -> None:
+        if state["step"] == 2 and state["stage"] in ("train", "local"):
+            raise Stop
+
+    small = {name: value for name, value in QUICK.items() if not name.startswith("method.clusters")}
+    options = {**small, "network": "unet", "checkpoint.every": 1, "train.steps": 6}
+    whole = pretrain(labeled / "images", out=tmp_path / "whole", method=name, options=options)
+    with pytest.raises(Stop):
+        pretrain(labeled / "images", out=tmp_path / "run", method=name, options=options, hooks=Hooks(report=stop))
+    pretrain(out=tmp_path / "run", resume=True)
+    last = list(whole.results)[-1]
+    one, two = (load_file(tmp_path / run / "stages" / last / "last.safetensors") for run in ("whole", "run"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    if name == "inst_disc":
+        assert one["bank.vectors"].shape == (6, 8)
 
 
 @pytest.mark.parametrize("kind", ["gray", "volumes", "slices", "dicom"])
@@ -226,11 +309,39 @@ def test_rows_of_suites_start_from_a_pretraining_in_the_folder_they_are_called_i
     assert (tmp_path / config["init"]).samefile(pretrained)
 
 
+@pytest.fixture(scope="module")
+def tiny_vgg(labeled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretraining of the suites' network in two steps."""
+    out, small = tmp_path_factory.mktemp("runs") / "vgg", {name: QUICK[name] for name in QUICK if name[:7] != "network"}
+    options = {**small, "network": "vgg_unet", "data.size": "32,32", "train.steps": 2}
+    return pretrain(labeled / "images", out=out, options=options).folder
+
+
+@pytest.mark.parametrize("name", ["jsrt-ld", "montgomery-ld", "vessels-ld", "jsrt-ld-ablation"])
+def test_a_row_of_every_suite_on_pretrainings_trains_two_steps(
+    name: str, labeled: Path, tiny_vgg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pretrained").mkdir()
+    rows = {entry.name: entry.options["init"] for entry in find_suite(name).entries if "init" in entry.options}
+    for place in set(rows.values()):
+        Path(place).symlink_to(tiny_vgg)
+    row = next(iter(rows))
+    suite = replace(find_suite(name), labels=("2",), seeds=(0,))
+    sizes = {"data.size": "32,32", "data.patch": "32,32", "train.batch_size": 2}
+    small = {**sizes, "train.steps": 2, "train.workers": 0, "data.workers": 0}
+    done = benchmark(suite, labeled, out=tmp_path / "out", only=(row,), options=small)
+    assert (done.finished, done.failed, done.refused) == (1, {}, {})
+    with (tmp_path / "out" / "results.csv").open() as lines:
+        (found,) = csv.DictReader(lines)
+    assert (found["name"], found["status"]) == (row, "finished")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["train", "SET", "--method", "ld"], "paucis pretrain IMAGES --method ld"),
-        (["pretrain", "SET", "--method", "supervised"], "is no pretraining (densecl, ld"),
+        (["pretrain", "SET", "--method", "supervised"], "is no pretraining (classification, densecl, emb_inva"),
         (["train", "SET", "train.frozen=0.5"], "train.frozen keeps what --init gives"),
         (["pretrain", "SET", "method.grid=99"], "more patches than the crop"),
         (["pretrain"], "which dataset?"),
@@ -265,6 +376,17 @@ def test_real_chest_x_rays_of_one_hospital_start_a_training_on_those_of_another(
         )
     assert done.finished
     assert "147 of the network's 149 tensors loaded" in caplog.text, "all but the head, which has other classes"
+
+
+@pytest.mark.realdata
+def test_real_fundus_pictures_of_two_datasets_are_one_set(real_data: Path, tmp_path: Path) -> None:
+    small = {"network": "vgg_unet", "data.size": "32,32", "train.steps": 2, "train.unlabeled_batch_size": 4}
+    folders = [real_data / "drive", real_data / "chase_db1"]
+    done = pretrain(folders, out=tmp_path / "ld", options={**small, "train.workers": 0, "data.workers": 0})
+    assert done.finished
+    names = json.loads((tmp_path / "ld" / "split.json").read_text())["unlabeled"]
+    assert len(names) == 40
+    assert sum(name.startswith("Image_") for name in names) == 20
 
 
 def test_it_predicts_nothing_and_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ import torch
 from PIL import Image
 
 from paucis.cli import main
-from paucis.data.case import Geometry
+from paucis.data.case import Case, Geometry
 from paucis.data.formats import read_image, write_map
-from paucis.data.grid import orient, planned_voxel, trace_of
+from paucis.data.grid import orient, planned_point, planned_voxel, stored_point, trace_of
 from paucis.data.preparation import prepare
 from paucis.engine.runs import open_run
+from paucis.errors import PaucisError
 from paucis.evaluation.similarity import cosine
+from paucis.losses.region_discrimination import region_prototypes
+from paucis.workflows.embed import embed
+from paucis.workflows.embed_regions import find_regions
 from paucis.workflows.pretrain import pretrain
 from paucis.workflows.similarity import similarity
 
@@ -76,6 +81,31 @@ def test_a_volume_is_shown_by_the_slice_of_the_point(tmp_path: Path) -> None:
     assert done.clusters == 0, "a pretraining on patches alone has none"
 
 
+def test_regions_of_a_clustering_are_embedded_with_their_prototypes(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "regions.png"
+    assert call("embed", run, pictures, "--out", out) == 0
+    assert "regions of 3 scans, 3 of cluster 0, 3 of cluster 1, 3 of cluster 2" in capsys.readouterr().out
+    assert out.read_bytes().startswith(b"\x89PNG")
+    with out.with_suffix(".csv").open(newline="") as lines:
+        table = list(csv.DictReader(lines))
+    assert [row["case"] for row in table[-3:]] == ["(prototype)"] * 3
+    opened = open_run(run)
+    images = [prepare(read_image((pictures / f"case_{k}.png",)), opened.plan)[0] for k in range(3)]
+    batch = torch.from_numpy(np.concatenate(images, 1)).movedim(1, 0)
+    with torch.no_grad(), opened.autocast():
+        vectors, shares = opened.method.embed(batch), opened.method.cluster(batch)
+    expected, prototypes = region_prototypes(vectors, shares)
+    cases = [Case(f"case_{k}", (pictures / f"case_{k}.png",)) for k in range(3)]
+    found = find_regions(opened, cases, np.random.default_rng(0), lambda done, total: None)
+    assert np.allclose(found.vectors.reshape(3, 3, -1), expected.numpy(), atol=1e-4)
+    assert np.allclose(found.prototypes, prototypes.numpy(), atol=1e-4)
+    assert np.allclose(found.shares.reshape(3, 3), shares.mean((2, 3)).numpy(), atol=1e-4)
+    with pytest.raises(PaucisError, match="only 3 regions were found to embed: give more images"):
+        embed(run, pictures, out=tmp_path / "few.png", per_class=1)
+
+
 def test_a_stored_voxel_finds_its_place_on_a_turned_and_resampled_grid() -> None:
     turned = Geometry(spacing=(3.0, 1.0, 1.0), direction=(-1.0, 0, 0, 0, 0, 1.0, 0, 1.0, 0))
     trace = trace_of(turned, (4, 6, 8), spacing=(1.0, 1.0, 1.0))
@@ -110,3 +140,15 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert len(error.strip().splitlines()) == 1
     assert call("similarity", run, pictures, "--point", "1,1", "--out", tmp_path / "a.png") == 2
     assert "holds 3 scans: name one of them" in capsys.readouterr().err
+
+
+def test_a_place_on_the_planned_grid_and_the_stored_one_are_each_others_inverse() -> None:
+    turned = Geometry(spacing=(3.0, 1.0, 1.0), direction=(-1.0, 0, 0, 0, 0, 1.0, 0, 1.0, 0))
+    trace = trace_of(turned, (4, 6, 8), spacing=(1.0, 1.5, 1.0))
+    array = np.zeros((4, 6, 8), np.float32)
+    array[1, 2, 3] = 1.0
+    (place,) = np.argwhere(orient(array, trace))
+    scale = np.array(trace.prepared) / np.array(trace.oriented)
+    assert planned_point((1, 2, 3), trace) == pytest.approx((place + 0.5) * scale - 0.5)
+    assert stored_point(planned_point((1.25, 2.5, 3.75), trace), trace) == pytest.approx((1.25, 2.5, 3.75))
+    assert planned_voxel((1.4, 2.4, 2.6), trace) == tuple(int(at + 0.5) for at in planned_point((1.4, 2.4, 2.6), trace))

@@ -15,7 +15,9 @@ def embed(
     run: Run,
     images: Annotated[Path, typer.Argument(help="A dataset, a folder of scans, or a scan.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture (.png); the points go beside it as .csv.")] = ...,  # type: ignore[assignment]
-    per_class: Annotated[int, typer.Option(help="Pixels of each class, of all scans together.")] = 300,
+    per_class: Annotated[
+        int, typer.Option(help="Pixels of each class (regions of each cluster), of all scans together.")
+    ] = 300,
     seed: Annotated[int, typer.Option(help="Of the choice of pixels and of the projection.")] = 0,
     role: Annotated[
         str | None, typer.Option(help="Only the cases of this role in the run's split: val, test, labeled, unlabeled.")
@@ -24,7 +26,7 @@ def embed(
     weights: Weights = None,
     as_json: Json = False,
 ) -> None:
-    """Draw pixel features in two dimensions (t-SNE) by class, correctness and uncertainty."""
+    """Draw pixel features in two dimensions (t-SNE) by class, correctness and uncertainty; of `ld`, its regions."""
     from paucis.cli import render
     from paucis.workflows.embed import embed as work
 

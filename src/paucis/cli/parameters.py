@@ -36,6 +36,13 @@ def first_argument(given: str | None, overrides: list[str] | None) -> tuple[str 
     return given, options
 
 
+def folders_and_options(first: str | None, rest: list[str] | None) -> tuple[list[str], list[str]]:
+    """Tells any number of folders from the options among and after them."""
+    words = [*([] if first is None else [first]), *(rest or [])]
+    options = [word for word in words if "=" in word and not Path(word).exists()]
+    return [word for word in words if word not in options], options
+
+
 def of_series(options: list[str], series: str | None) -> list[str]:
     """The options with ``--series`` among them."""
     return options if series is None else [*options, f"data.series={series}"]

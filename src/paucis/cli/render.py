@@ -167,6 +167,8 @@ def predicted(result: Any) -> str:
 def embedded(result: Any) -> str:
     """What a picture of pixel features shows."""
     counts = ", ".join(f"{count} of {name}" for name, count in result.points.items())
+    if result.regions:
+        return f"{result.picture}: regions of {result.cases} scans, {counts}; points in {result.table}"
     of = "labels" if result.referenced else "predictions, since no scan has a label"
     return f"{result.picture}: {counts}, classes by the {of}; points in {result.table}"
 

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from paucis.cli.parameters import FromStage, Init, NewRun, Overrides, Resume, Series, Stage, first_argument, of_series
+from paucis.cli.parameters import (
+    FromStage,
+    Init,
+    NewRun,
+    Overrides,
+    Resume,
+    Series,
+    Stage,
+    first_argument,
+    folders_and_options,
+    of_series,
+)
 
 
 def train(
@@ -58,7 +69,13 @@ def pretrain(
     images: Annotated[
         str | None, typer.Argument(help="Any folder of images, or a dataset; may be left out with --resume.")
     ] = None,
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGES]... [KEY=VALUE]...",
+            help="Further such folders; options by dotted name, such as train.steps=300.",
+        ),
+    ] = None,
     out: NewRun = ...,  # type: ignore[assignment]
     method: Annotated[str | None, typer.Option(help="A method that pretrains. [default: ld]")] = None,
     init: Init = None,
@@ -74,10 +91,10 @@ def pretrain(
     from paucis.workflows.pretrain import pretrain as work
     from paucis.workflows.train import Hooks
 
-    images, given = first_argument(images, overrides)
+    folders, given = folders_and_options(images, overrides)
     with render.follow() as screen:
         done = work(
-            images,
+            folders or None,
             out=out,
             method=method,
             init=init,

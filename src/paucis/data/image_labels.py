@@ -39,10 +39,11 @@ class ImageLabels:
                 f"as '{names[0]}': name another table, or write the images' names in the first column"
             ]
         if missing:
-            near = nearest(missing[0], list(self.rows))
+            known = set(names)
+            near = nearest(missing[0], [name for name in self.rows if name not in known])  # a row misspelt
             return [
-                f"{self.path}: has no row for {len(missing)} of {len(names)} images, such as '{missing[0]}'{near}: add "
-                "them, or name another table"
+                f"{self.path}: has no row for {len(missing)} of {len(names)} images, such as '{missing[0]}': add them, "
+                f"or name another table{near}"
             ]
         if all(
             len({self.rows[name][place] for name in names}) < 2 for place in range(len(next(iter(self.rows.values()))))

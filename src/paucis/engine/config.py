@@ -95,7 +95,10 @@ SECTIONS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved configuration; ``given`` holds what was asked for by key, before defaults."""
+    """A resolved configuration.
+
+    ``given`` holds what was asked for by key, before defaults; ``also`` further datasets, of a pretraining.
+    """
 
     dataset: str
     method: str = "supervised"
@@ -105,6 +108,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     recipe: str | None = None
+    also: tuple[str, ...] = ()
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
@@ -125,7 +129,11 @@ SCALARS = {"method": str, "network": str, "labels": str | None, "init": str | No
 
 
 def resolve(
-    dataset: str | Path, values: Mapping[str, Any], plugs: tuple[str, ...] = (), recipe: str | None = None
+    dataset: str | Path,
+    values: Mapping[str, Any],
+    plugs: tuple[str, ...] = (),
+    recipe: str | None = None,
+    also: tuple[str, ...] = (),
 ) -> Config:
     """The configuration that ``values`` ask for.
 
@@ -135,6 +143,7 @@ def resolve(
             silently, every unknown key is refused.
         plugs: names of the plug-ins to carry.
         recipe: name of the recipe the values came from, for the record.
+        also: folders of further datasets, of a pretraining.
 
     Raises:
         PaucisError: an unknown key, a wrong type or value, an unknown method, network or plug-in.
@@ -156,6 +165,7 @@ def resolve(
     config = Config(
         dataset=str(dataset),
         recipe=recipe,
+        also=also,
         given=dict(values),
         **scalars,
         **{name: build(kind, sections[name], f"{name}.") for name, kind in SECTIONS.items()},
@@ -174,7 +184,7 @@ def resolve(
 
 def from_dict(values: dict[str, Any]) -> Config:
     """The configuration of a saved ``config.json``."""
-    read = dict(values)
+    read = {**values, "also": tuple(values.get("also", ()))}
     for name, kind in SECTIONS.items():
         read[name] = build(kind, read[name], f"{name}.")
     return Config(**read)

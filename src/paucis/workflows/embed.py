@@ -1,4 +1,4 @@
-"""Embed: a picture of what a run makes of pixels, by their class, correctness and uncertainty."""
+"""Embed: a picture of what a run makes of pixels, by their class, correctness and uncertainty; or of its regions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from paucis.data.preparation import prepare, prepare_label
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
 from paucis.evaluation.embedding import Points, draw, joined, project, write_points
+from paucis.evaluation.regions import draw_regions, place, used, write_regions
 from paucis.inference.embedding import embed_voxels
 from paucis.inference.options import PredictOptions
 from paucis.inference.windows import check_channels, method_slabs
 from paucis.uncertainty.entropy import entropy
+from paucis.workflows.embed_regions import clusters, find_regions
 
 Progress = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
@@ -38,9 +40,10 @@ class Embedded:
     Attributes:
         picture: the PNG.
         table: the points as CSV.
-        points: how many of each class, by name.
+        points: how many of each class, by name; of a run with clusters in place of classes, of each of these.
         cases: how many scans they come from.
         referenced: whether classes are those of references; else they are the predicted ones.
+        regions: whether points are regions of images instead of pixels.
     """
 
     picture: Path
@@ -48,6 +51,7 @@ class Embedded:
     points: dict[str, int]
     cases: int
     referenced: bool
+    regions: bool = False
 
 
 def embed(
@@ -65,13 +69,14 @@ def embed(
     """Draws pixel features of a run in two dimensions (t-SNE), and writes the points beside the picture.
 
     From all scans together, ``per_class`` voxels of each class are drawn at random on the planned grid. Where some
-    scans have a label, those alone are used.
+    scans have a label, those alone are used. A pretraining with a clustering (``ld``) has no classes: its points are
+    the regions of ``per_class`` images at most, one of each cluster in each, and the prototypes of the clusters.
 
     Args:
         run: run folder.
         images: a dataset, a folder of scans, or a scan.
         out: the picture, ``.png``; the points get the same name with ``.csv``.
-        per_class: voxels of each class.
+        per_class: voxels of each class, or regions of each cluster.
         seed: of the choice of voxels and of the projection.
         role: ``val``, ``test``, ``labeled`` or ``unlabeled``: only the cases that the run's split gives this role.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -89,6 +94,8 @@ def embed(
     opened = open_run(run, device, weights)
     cases, tell = _cases(opened, Path(images), role), progress or (lambda done, total: None)
     rng = np.random.default_rng(seed)
+    if clusters(opened):
+        return _regions(opened, cases, picture, per_class, seed, tell)
     kept: list[Points] = []
     keys = np.zeros(0)
     tell(0, len(cases))
@@ -108,6 +115,19 @@ def embed(
     draw(picture, points, placed, f"{opened.config.method}, {len(points.labels)} pixels of {len(cases)} scans")
     counts = {name: int((points.labels == label).sum()) for label, name in enumerate(points.classes)}
     return Embedded(picture, table, counts, len(cases), points.referenced)
+
+
+def _regions(run: Run, cases: list[Case], picture: Path, per_cluster: int, seed: int, tell: Progress) -> Embedded:
+    rng = np.random.default_rng(seed)
+    some = [cases[index] for index in _some(np.arange(len(cases)), per_cluster, rng)]
+    regions = find_regions(run, some, rng, tell)
+    placed, prototypes = place(regions, seed=seed)
+    table = picture.with_suffix(".csv")
+    write_regions(table, regions, placed, prototypes)
+    title = f"{run.config.method}, regions of {len(some)} scans; stars: prototypes"
+    draw_regions(picture, regions, placed, prototypes, title)
+    counts = {f"cluster {cluster}": int((regions.clusters == cluster).sum()) for cluster in used(regions)}
+    return Embedded(picture, table, counts, len(some), False, regions=True)
 
 
 def _cases(run: Run, images: Path, role: str | None) -> list[Case]:

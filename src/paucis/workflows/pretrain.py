@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ METHOD = "ld"
 
 
 def pretrain(
-    images: str | Path | None = None,
+    images: str | Path | Sequence[str | Path] | None = None,
     *,
     out: str | Path,
     method: str | None = None,
@@ -29,10 +29,11 @@ def pretrain(
     """Pretrains a network on unlabeled images.
 
     No label is opened. Of a dataset, the images of all training cases are used, labeled or not; cases that are held
-    out for validation and testing (as ``train`` with the same ``data.*`` holds them out) are left alone.
+    out for validation and testing (as ``train`` with the same ``data.*`` holds them out) are left alone, of several
+    datasets those of each.
 
     Args:
-        images: any folder of images, or a dataset; may be left out with ``resume``.
+        images: any folder of images, or a dataset, or several of them; may be left out with ``resume``.
         out: the run folder; must not hold a run unless ``resume``.
         method: registry name of a method that pretrains; ``ld`` when neither this nor a recipe says otherwise.
         network: registry name.
@@ -54,8 +55,9 @@ def pretrain(
         "init": None if init is None else str(Path(init).absolute()),
         **(options or {}),
     }
+    folders = [] if images is None else [images] if isinstance(images, str | Path) else list(images)
     return run(
-        images,
+        folders[0] if folders else None,
         out=out,
         values={name: value for name, value in asked.items() if value is not None},
         recipe=recipe,
@@ -64,4 +66,5 @@ def pretrain(
         from_stage=from_stage,
         hooks=hooks or Hooks(),
         command=PRETRAIN,
+        also=folders[1:],
     )

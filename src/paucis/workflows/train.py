@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from paucis.data.problems import Problem, refuse
 from paucis.data.segment_codes import codes_of
 from paucis.data.shapes import ShapePrior, read_shapes
 from paucis.data.split import Roles, Split, apply_split, make_split
+from paucis.data.union import joined, joined_split
 from paucis.engine import devices
 from paucis.engine.callbacks import Interrupted
 from paucis.engine.config import Config, resolve
@@ -152,6 +153,7 @@ def run(
     from_stage: str | None = None,
     hooks: Hooks,
     command: str = TRAIN,
+    also: Sequence[str | Path] = (),
 ) -> Trained:
     """What ``train``, ``pretrain`` and ``discover`` share: from a request to a run.
 
@@ -166,6 +168,7 @@ def run(
         from_stage: the stage from which all is trained anew.
         hooks: how to follow along.
         command: which of these is asked, and so which methods may be.
+        also: further datasets, of a pretraining.
 
     Raises:
         PaucisError: anything the user can mend, in one line.
@@ -174,9 +177,9 @@ def run(
     if from_stage is not None and not folder.config_file.is_file():
         raise PaucisError(f"{folder.path}: holds no run to go on with from a stage: leave --from-stage out")
     if (resume or from_stage is not None) and folder.config_file.is_file():
-        config = _resumed(folder, dataset, values, plugs, recipe)
+        config = _resumed(folder, dataset, values, plugs, recipe, also)
     else:
-        config = _fresh(folder, dataset, values, plugs, recipe, resume)
+        config = _fresh(folder, dataset, values, plugs, recipe, resume, also)
     _refuse_kind(config, command)
     for name, key in ((stage, "--stage"), (from_stage, "--from-stage")):
         if name is not None:
@@ -207,6 +210,7 @@ def _fresh(
     plugs: tuple[str, ...],
     recipe: str | None,
     resume: bool,
+    also: Sequence[str | Path],
 ) -> Config:
     source: Recipe | None = find(recipe) if recipe else None
     if dataset is None and resume:
@@ -220,10 +224,15 @@ def _fresh(
     if source is not None:
         plugs = plugs or source.plugs
         values = {**source.values, **values}
-    config = resolve(Path(dataset).absolute(), values, plugs, recipe)
+    config = resolve(Path(dataset).absolute(), values, plugs, recipe, _absolute(also))
     files = {key: value for key, value in _files(config).items() if value.lower() not in ("none", "null")}
     whole = {key: str(Path(value).expanduser().absolute()) for key, value in files.items()}
-    return resolve(config.dataset, {**values, **whole}, plugs, recipe)  # a run may go on from another folder
+    # a run may go on from another folder
+    return resolve(config.dataset, {**values, **whole}, plugs, recipe, config.also)
+
+
+def _absolute(places: Sequence[str | Path]) -> tuple[str, ...]:
+    return tuple(str(Path(place).absolute()) for place in places)
 
 
 def _files(config: Config) -> dict[str, str]:
@@ -234,15 +243,25 @@ def _files(config: Config) -> dict[str, str]:
 
 
 def _resumed(
-    folder: RunFolder, dataset: str | Path | None, values: dict[str, Any], plugs: tuple[str, ...], recipe: str | None
+    folder: RunFolder,
+    dataset: str | Path | None,
+    values: dict[str, Any],
+    plugs: tuple[str, ...],
+    recipe: str | None,
+    also: Sequence[str | Path],
 ) -> Config:
     folder.require()
     if not folder.split_file.is_file():
         raise PaucisError(f"{folder.split_file}: is missing: restore it, or start a new run")
     config = folder.config()
     source = config.dataset if dataset is None else str(Path(dataset).absolute())
+    further = config.also if dataset is None else _absolute(also)
+    if len(further) != len(config.also):
+        raise PaucisError(
+            f"{folder.path}: was begun on {1 + len(config.also)} folders: name as many, or none, with --resume"
+        )
     asked = {**(find(recipe).values if recipe else {}), **values}
-    changed = resolve(source, {**config.given, **asked}, plugs or tuple(config.plugs), config.recipe)
+    changed = resolve(source, {**config.given, **asked}, plugs or tuple(config.plugs), config.recipe, further)
     for key, value in asked.items():
         if key not in CHANGEABLE and str(config.given.get(key)) != str(value) and _differs(config, changed, key):
             raise PaucisError(
@@ -299,8 +318,14 @@ def _prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material,
 
 
 def _dataset(config: Config) -> Dataset:
-    found = regroup(recognize(Path(config.dataset), config.data.series), config.data.group)
-    return with_fields(found, config.data.field)
+    """What the run is about: one dataset, or several of a pretraining as one."""
+    return joined(_parts(config))
+
+
+def _parts(config: Config) -> list[Dataset]:
+    places = (config.dataset, *config.also)
+    found = [regroup(recognize(Path(place), config.data.series), config.data.group) for place in places]
+    return [with_fields(part, config.data.field) for part in found]
 
 
 def _join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:
@@ -354,8 +379,10 @@ def _split(dataset: Dataset, config: Config) -> Split:
     if METHODS.get(config.method).uses_labeled:
         return make_split(dataset, config.data, config.labels, config.seed)
     every = dataclasses.replace(config.data, unlabeled=None)
-    split = make_split(dataset, every, seed=config.seed, need_labels=False)
-    names = [case.name for case in dataset.cases if case.name in set(split.train)]
+    parts = _parts(config) if config.also else [dataset]  # each is held out as training on it alone holds it out
+    split = joined_split(parts, [make_split(part, every, seed=config.seed, need_labels=False) for part in parts])
+    train = set(split.train)
+    names = [case.name for case in dataset.cases if case.name in train]
     return Split((), tuple(names[: config.data.unlabeled]), split.val, split.test)
 
 

@@ -206,7 +206,7 @@ def _check(config: Config, plan: Plan, roles: Roles) -> list[str]:
 def _key(job: Job, split: Split, plan: Plan, evaluation: list[Any]) -> str:
     """Names a run by all that its figures depend on, wherever its dataset lies and whatever it runs on."""
     config = job.config.as_dict()
-    for name in ("dataset", "device", "recipe", "given", "checkpoint"):
+    for name in ("dataset", "also", "device", "recipe", "given", "checkpoint"):
         del config[name]
     for section, names in WITHOUT_EFFECT.items():
         config[section] = {key: value for key, value in config[section].items() if key not in names}
