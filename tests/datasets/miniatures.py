@@ -319,7 +319,7 @@ def digestpath(root: Path) -> None:
         mask, name = disk(index), f"18-{index // 2:05}A_2018-05-10 10_00_0{index}-lv1-100-200-300-400"
         save(root / "tissue-train-pos-v1" / f"{name}.jpg", colors(index, mask))
         save(root / "tissue-train-pos-v1" / f"{name}_mask.jpg", gray(mask), quality=60)
-    save(root / "tissue-train-neg" / "18-99999A_x.jpg", colors(9, mask))
+    save(root / "tissue-train-neg" / "18-99999A_x.jpg", colors(99, mask))
 
 
 def kaggle_dr(root: Path) -> None:
