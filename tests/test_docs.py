@@ -90,7 +90,7 @@ def check_options(
         build(PredictOptions, {key.removeprefix("predict."): value for key, value in values.items()}, "predict.")
     elif command == "check":
         build(SECTIONS["data"], {key.removeprefix("data."): value for key, value in values.items()}, "data.")
-    elif command in ("train", "pretrain", "benchmark"):
+    elif command in ("train", "pretrain", "discover", "benchmark"):
         if not any(":" in (given or "") for given in (method, values.get("network"))):  # modules that pages make up
             resolve("scans", {**values, **({"method": method} if method else {})}, plugs, recipe)
     else:

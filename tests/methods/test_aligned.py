@@ -12,7 +12,7 @@ from paucis.networks import UncertaintySelection
 from paucis.plugins.pdcr import PDCR, PdcrOptions
 from paucis.plugins.uafs import UAFS, UafsOptions
 
-LEARNING = [name for name in METHODS.names() if not METHODS.get(name).pretrains]
+LEARNING = [name for name in METHODS.names() if METHODS.get(name).uses_labeled]
 """A pretraining sees no labels, and no plug-in goes with it."""
 CASES = [(name, ndim) for name in LEARNING for ndim in (2, 3)]
 SHARP = {"ucmt": {"blur": 0.0}}

@@ -21,6 +21,7 @@ from paucis.data.case import Geometry
 from paucis.data.formats import write_map, write_mask
 from paucis.engine.runs import open_run
 from paucis.workflows.discover import discover
+from paucis.workflows.recipes import find
 from paucis.workflows.shape_course import ShapeCourse, read_course
 from paucis.workflows.train import Hooks
 
@@ -180,6 +181,15 @@ def test_masks_of_the_field_of_view_are_a_folder_and_prediction_asks_for_theirs(
     assert call("predict", out, toy / "images", *words, "clusters") == 0
     assert call("predict", out, toy / "images", *words, "refined") == 2
     assert "no answer of this run (clustering, clusters)" in capsys.readouterr().err
+
+
+def test_the_recipe_trains_two_steps(toy: Path, tmp_path: Path) -> None:
+    recipe, out = "shape-guided-fundus", tmp_path / "run"
+    small = {"data.size": "32,32", "train.steps": 2, "train.unlabeled_batch_size": 2, "method.views": 1}
+    given = {**small, "train.workers": 0, "data.workers": 0}
+    assert find(recipe).values["method"] == "shape_guided"
+    assert discover(toy / "images", shapes=toy / "shapes", out=out, recipe=recipe, options=given).trained.finished
+    assert open_run(out).method.outputs[-2:] == ("refined_certain", "refined_uniform")
 
 
 def test_volumes_are_guided_by_volumes_of_masks(tmp_path: Path) -> None:
