@@ -57,11 +57,15 @@ def make_batch(task: Task, seed: int = 0, labeled: int = 2, unlabeled: int = 2) 
     valid = torch.ones((unlabeled, *task.patch), dtype=torch.bool)
     valid[:, -2:] = False
     pseudo = Annotated(images[labeled:], classes[labeled:], torch.rand(valid.shape, generator=generator))
-    names = tuple(f"case_{number}" for number in range(count))
-    numbers = torch.arange(unlabeled)
-    references = (torch.rand((2 * unlabeled, 1, *task.patch), generator=generator) > 0.9).float()
     return Batch(
-        Annotated(images[:labeled], labels), images[labeled:], pseudo, references, valid, names, numbers, max(unlabeled, 2)
+        Annotated(images[:labeled], labels),
+        images[labeled:],
+        pseudo,
+        references=(torch.rand((2 * unlabeled, 1, *task.patch), generator=generator) > 0.9).float(),
+        valid=valid,
+        cases=tuple(f"case_{number}" for number in range(count)),
+        numbers=torch.arange(unlabeled),
+        total=max(unlabeled, 2),
     )
 
 
