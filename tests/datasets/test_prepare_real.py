@@ -13,7 +13,7 @@ from PIL import Image
 
 from paucis.data.formats import read_label
 from paucis.datasets import find
-from paucis.datasets.splits import Member, split
+from paucis.datasets.splits import Member, positions, split
 from paucis.workflows.check import Report, check_dataset
 from paucis.workflows.prepare import prepare
 
@@ -78,6 +78,15 @@ def test_the_order_of_acdc_is_that_of_the_lists_of_the_literature(real_data: Pat
     (fold,) = split(rule, members)
     for role, names in listed.items():
         assert [name[:10] for name in fold[role]] == [name[:10] for name in names]
+
+
+def test_the_first_patients_of_acdc_have_the_published_numbers_of_slices(real_data: Path) -> None:
+    labels = real_data / "acdc" / "labelsTr"
+    order = positions(find("acdc").protocol("literature").split["patients"]["train"])
+    for patients, slices in ((1, 32), (3, 68), (7, 136)):
+        files = [file for number in order[:patients] for file in labels.glob(f"patient{number:03}_*")]
+        assert len(files) == 2 * patients
+        assert sum(read_label(file).array.shape[1] for file in files) == slices
 
 
 def test_isic(real_data: Path, tmp_path: Path) -> None:
