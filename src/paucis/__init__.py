@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from paucis.workflows.check import check_dataset as check
     from paucis.workflows.discover import discover
     from paucis.workflows.evaluate import evaluate
+    from paucis.workflows.locate import locate
     from paucis.workflows.predict import predict
     from paucis.workflows.pretrain import pretrain
     from paucis.workflows.report.making import report
     from paucis.workflows.suggest import suggest
     from paucis.workflows.train import train
 
-__all__ = ["check", "discover", "evaluate", "predict", "pretrain", "report", "suggest", "train"]
+__all__ = ["check", "discover", "evaluate", "locate", "predict", "pretrain", "report", "suggest", "train"]
 
 _LAZY = {
     "check": ("paucis.workflows.check", "check_dataset"),
     "discover": ("paucis.workflows.discover", "discover"),
     "evaluate": ("paucis.workflows.evaluate", "evaluate"),
+    "locate": ("paucis.workflows.locate", "locate"),
     "predict": ("paucis.workflows.predict", "predict"),
     "pretrain": ("paucis.workflows.pretrain", "pretrain"),
     "report": ("paucis.workflows.report.making", "report"),

@@ -14,11 +14,12 @@ from paucis.data.case import Volume
 from paucis.data.grid import Point, orient, planned_point, trace_of
 from paucis.evaluation.review import PALETTE
 from paucis.evaluation.slices import picture_of, rows_point_up
-from paucis.evaluation.tables import ELSEWHERE
+from paucis.evaluation.tables import ELSEWHERE, number
 from paucis.files import write
 
 PER_SHEET = 60
-_COLUMNS, _WIDTH, _LINE, _GAP, _SIDE = 6, 1.9, 0.2, 0.05, 320  # of a sheet; inches; pixels of a tile at most
+_COLUMNS, _WIDTH, _LINE, _GAP, _SIDE = 6, 1.9, 0.3, 0.05, 320  # of a sheet; inches; pixels of a tile at most
+_NOTED = 6  # confidences above a tile
 
 
 class Mark(NamedTuple):
@@ -30,9 +31,10 @@ class Mark(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A small picture: title, gray (Y, X) or color (Y, X, 3) in [0, 1], a pixel's aspect, points."""
+    """A small picture: two lines above, gray (Y, X) or color (Y, X, 3) in [0, 1], a pixel's aspect, points."""
 
     title: str
+    note: str
     image: NDArray[np.float32]
     aspect: float
     marks: tuple[Mark, ...]
@@ -44,11 +46,12 @@ def tiles_of(
     found: Mapping[str, Point],
     true: Mapping[str, Point],
     landmarks: Sequence[str],
+    sure: Mapping[str, float],
 ) -> list[Tile]:
     """Tiles of a scan: one of a picture; of a volume, for each landmark the slice through its point.
 
-    A volume's slices run along its coarsest axis and stand upright; a true point appears where it lies in the slice
-    that is shown.
+    A volume's slices run along its coarsest axis and stand upright; a true point of another slice is shown in this
+    one, and the slice told.
 
     Args:
         title: what stands above.
@@ -56,6 +59,7 @@ def tiles_of(
         found: (Z, Y, X) of each landmark, in voxels as stored.
         true: likewise; of landmarks that may be absent.
         landmarks: all of them, which gives each its color.
+        sure: confidence of each, or nothing.
     """
     turn = trace_of(volume.geometry, volume.array.shape[1:], slice_axis=0)
     turned, upside = orient(np.asarray(volume.array), turn), rows_point_up(turn)
@@ -64,20 +68,21 @@ def tiles_of(
     tiles = []
     groups = [list(found)] if count == 1 else [[name] for name in found]
     for names in groups:
-        slice_ = min(max(round(planned_point(found[names[0]], turn)[0]), 0), count - 1)
+        slice_: int = min(max(round(planned_point(found[names[0]], turn)[0]), 0), count - 1)
         step = max(1, ceil(max(turned.shape[2:]) / _SIDE))
         image = picture_of(turned[:, slice_, ::upside][:, ::step, ::step])
         assert image is not None
-        marks = []
+        marks, notes = [], ["/".join(number(sure[name]) for name in names[:_NOTED] if name in sure)]
         for places, is_true in ((true, True), (found, False)):
             for name in (one for one in names if one in places):
                 z, y, x = planned_point(places[name], turn)
-                if round(z) == slice_ or not is_true:
-                    row = y if upside == 1 else turned.shape[2] - 1 - y
-                    marks.append(Mark((row / step, x / step), landmarks.index(name), is_true))
-        index = count - 1 - slice_ if 0 in turn.flips else slice_
-        where = f", {names[0]}, slice {index + 1} of {count}" if count > 1 else ""
-        tiles.append(Tile(f"{title}{where}", image, spacing[1] / spacing[2], tuple(marks)))
+                row = y if upside == 1 else turned.shape[2] - 1 - y
+                marks.append(Mark((row / step, x / step), landmarks.index(name), is_true))
+                if count > 1:
+                    index = count - 1 - round(z) if 0 in turn.flips else round(z)
+                    notes.append(f"true {index + 1}" if is_true else f"{name}, slice {index + 1} of {count}")
+        note = ", ".join(part for part in reversed(notes) if part)
+        tiles.append(Tile(title, note, image, spacing[1] / spacing[2], tuple(marks)))
     return tiles
 
 
@@ -111,8 +116,8 @@ class Sheets:
     def finish(self) -> None:
         """Writes what no sheet shows yet; raises as ``add``."""
         if self.tiles:
-            number = len(self.written) + 1
-            name = self.path.name if number == 1 else f"{self.path.stem}_{number}{self.path.suffix}"
+            count = len(self.written) + 1
+            name = self.path.name if count == 1 else f"{self.path.stem}_{count}{self.path.suffix}"
             _draw(self.path.with_name(name), self.tiles, self.landmarks, self.known)
             self.written.append(self.path.with_name(name))
             self.tiles = []
@@ -136,7 +141,8 @@ def _draw(path: Path, tiles: Sequence[Tile], landmarks: Sequence[str], known: bo
         top -= _LINE
         for column, tile in enumerate(row):
             left, own = _GAP + column * (_WIDTH + _GAP), _height(tile)
-            figure.text(left / width, (top + 0.03) / tall, _short(tile.title), fontsize=6)
+            words = f"{_short(tile.title)}\n{_short(tile.note)}"
+            figure.text(left / width, (top + 0.03) / tall, words, fontsize=6, linespacing=1.1)
             axes = figure.add_axes((left / width, (top - own) / tall, _WIDTH / width, own / tall))
             axes.set_axis_off()
             axes.imshow(tile.image, cmap="gray", vmin=0, vmax=1, aspect=tile.aspect, interpolation="nearest")
@@ -169,8 +175,8 @@ def _legend(figure: Any, landmarks: Sequence[str], known: bool) -> None:
 
     look: dict[str, Any] = {"linestyle": "none", "markersize": 7, "markeredgewidth": 1.5}
     lines = [
-        Line2D([], [], marker="+", color=PALETTE[number % len(PALETTE)], label=name, **look)
-        for number, name in enumerate(landmarks)
+        Line2D([], [], marker="+", color=PALETTE[place % len(PALETTE)], label=name, **look)
+        for place, name in enumerate(landmarks)
     ]
     if known:
         lines.append(Line2D([], [], marker="o", markerfacecolor="none", color="0.3", label="true", **look))

@@ -13,7 +13,6 @@ from paucis.engine.runs import open_run
 from paucis.errors import PaucisError
 from paucis.evaluation.landmark_sheet import Sheets, tiles_of
 from paucis.evaluation.landmarks import Peak
-from paucis.evaluation.tables import number
 from paucis.workflows.attempt import attempt, named
 from paucis.workflows.landmark_points import Given, is_called, places_in, read_points, read_table
 from paucis.workflows.landmark_rows import Accuracy, Row, accuracies, rows_of, write_accuracy, write_rows
@@ -150,7 +149,7 @@ class _Looking:
         """Puts the supports on the first sheet, with the points that were given."""
         for one in self.supports:
             title = f"support {one.case.name}"
-            self.sheets.add(tiles_of(title, one.volume, one.points, {}, self.search.landmarks))
+            self.sheets.add(tiles_of(title, one.volume, one.points, {}, self.search.landmarks, {}))
 
     def at(self, case: Case, volume: Volume) -> list[Row]:
         """The rows of a scan."""
@@ -175,8 +174,8 @@ class _Looking:
 
     def _show(self, case: Case, volume: Volume, rows: Sequence[Row], true: dict[str, Point]) -> None:
         found = {row.landmark: row.place for row in rows}
-        sure = "/".join(number(row.confidence) for row in rows[:SHOWN])
-        self.sheets.add(tiles_of(f"{case.name} {sure}", volume, found, true, self.search.landmarks))
+        sure = {row.landmark: row.confidence for row in rows}
+        self.sheets.add(tiles_of(case.name, volume, found, true, self.search.landmarks, sure))
 
 
 def _truth(path: Path) -> list[Given]:
