@@ -175,6 +175,25 @@ def test_a_stopped_call_goes_on_and_large_maps_lie_on_disk(
     assert (tmp_path / "stopped.csv").read_text() == (tmp_path / "straight.csv").read_text()
 
 
+def test_points_are_looked_for_within_the_field_of_view(
+    run: Path, pictures: Path, tmp_path: Path, cli: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    words = ["locate", run, pictures, "--support", pictures / "case_1.png", "--point", "20,41", "--size", "8"]
+    for name, left in (("left", True), ("right", False)):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[:, slice(10, 30) if left else slice(34, 64)] = 255
+        (tmp_path / name).mkdir()
+        for index in range(4):
+            Image.fromarray(mask).save(tmp_path / name / f"case_{index}_mask.png")
+        done = cli(*words, "--out", tmp_path / f"{name}.csv", "--field", tmp_path / name)
+        assert done.code == 0, done.err
+        columns = [float(row["peak_x"]) for row in rows(tmp_path / f"{name}.csv")]
+        assert all(10 <= at < 30 if left else at >= 34 for at in columns)
+    (tmp_path / "left" / "case_2_mask.png").unlink()
+    said = refused(*words, "--out", tmp_path / "found.csv", "--field", tmp_path / "left")
+    assert "holds no mask of the field of view of 'case_2'" in said
+
+
 def test_images_that_cannot_be_read_are_named_and_the_others_are_found(
     run: Path, pictures: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -33,6 +33,10 @@ def locate(
     truth: Annotated[
         Path | None, typer.Option(help="True points, .csv with the columns image, landmark, y, x (z): accuracy.")
     ] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help="Look within the field of view: auto, none or a folder of masks. [default: the run's]"),
+    ] = None,
     device: Device = "auto",
     weights: Weights = None,
     series: Annotated[str | None, typer.Option(help="Of DICOM queries, the series to take.")] = None,
@@ -52,6 +56,7 @@ def locate(
             out=out,
             size=None if size is None else convert(size, tuple[int, ...], "--size"),
             truth=truth,
+            field=field,
             device=device,
             weights=weights,
             series=series,

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paucis.data.case import Case, Volume
+from paucis.data.field import FieldOf, field_reader, prepare_field
 from paucis.data.formats import read_image
 from paucis.data.grid import Point, Shape, Trace, planned_voxel
+from paucis.data.options import MASKS
 from paucis.data.preparation import prepare
 from paucis.engine.runs import Run
 from paucis.errors import PaucisError
@@ -45,11 +47,13 @@ class Sought:
         landmarks: their names.
         vectors: digest of their vectors.
         pooling: around each voxel.
+        field: of view, as asked for or planned.
     """
 
     landmarks: tuple[str, ...]
     vectors: str
     pooling: Pooling
+    field: str
 
 
 class LandmarkSearch:
@@ -60,14 +64,22 @@ class LandmarkSearch:
         size: pooling size in voxels of the planned grid, one number or one for each axis; None is a quarter of the
             crop.
         scratch: folder for maps that are too large for memory.
+        field: of view, outside of which nothing is looked for: ``auto``, ``none``, a folder of masks, or None for what
+            the run's plan says.
 
     Raises:
-        PaucisError: a size that does not fit.
+        PaucisError: a size that does not fit, or no masks where the run was trained within some.
     """
 
-    def __init__(self, run: Run, size: Sequence[int] | None, scratch: Path) -> None:
+    def __init__(self, run: Run, size: Sequence[int] | None, scratch: Path, field: str | None = None) -> None:
         self.run = run
         self.scratch = scratch
+        if field is None and run.plan.field == MASKS:
+            raise PaucisError(
+                "the run was trained within masks of the field of view: name those of the queries by --field FOLDER, "
+                "or take --field auto or none"
+            )
+        self.field = run.plan.field if field is None else field
         options = run.method.options
         sigma = options.sigma if isinstance(options, LocalViewOptions) else SIGMA
         self.pooling = Pooling(_window(run, size), sigma)
@@ -78,7 +90,8 @@ class LandmarkSearch:
     @property
     def sought(self) -> Sought:
         """What the answers depend on, beside the run."""
-        return Sought(self.landmarks, hashlib.sha256(self.vectors.tobytes()).hexdigest(), self.pooling)
+        digest = hashlib.sha256(self.vectors.tobytes()).hexdigest()
+        return Sought(self.landmarks, digest, self.pooling, self.field)
 
     def learn(self, cases: Sequence[Case], given: Sequence[Given]) -> list[Support]:
         """Takes each landmark's vector: the mean over the supports that it is marked in, brought to length 1.
@@ -106,13 +119,25 @@ class LandmarkSearch:
         self.landmarks = tuple(found)
         return supports
 
-    def peaks(self, volume: Volume) -> dict[str, Peak]:
+    def fields(self, cases: Sequence[Case]) -> FieldOf:
+        """What finds the field of view of each of these scans.
+
+        Raises:
+            PaucisError: no such folder, or no mask for one of them.
+        """
+        return field_reader(self.field, self.run.plan.field, list(cases))
+
+    def peaks(self, volume: Volume, field: NDArray[np.bool_] | None = None) -> dict[str, Peak]:
         """Where each landmark is, on the planned grid.
+
+        Args:
+            volume: the scan.
+            field: of view (Z, Y, X) as stored; what lies outside is like nothing.
 
         Raises:
             PaucisError: the scan does not fit the run.
         """
-        prepared, _ = self._prepared(volume)
+        prepared, trace = self._prepared(volume)
         apart = self.pooling.window
         if self.run.task.ndim == 2:  # a stack: the neighboring slices of a peak are no other peak
             apart = (2 * prepared.shape[1], *apart[1:])
@@ -124,6 +149,10 @@ class LandmarkSearch:
                 return np.memmap(file, np.float32, "w+", shape=shape)
 
             maps = self.places.maps(prepared, self.vectors, allocate)
+            if field is not None:
+                outside = ~prepare_field(field, trace)
+                for map_ in maps:
+                    map_[outside] = -1.0
             return {name: find_peak(map_, apart) for name, map_ in zip(self.landmarks, maps, strict=True)}
 
     def _support(self, case: Case, given: Sequence[Given]) -> Support:

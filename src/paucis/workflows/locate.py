@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paucis.data.case import Case, Volume
+from paucis.data.field import FieldOf
 from paucis.data.grid import Point
 from paucis.data.layouts import scans as find_scans
 from paucis.engine.runs import open_run
@@ -58,6 +59,7 @@ def locate(
     out: str | Path,
     size: Sequence[int] | None = None,
     truth: str | Path | None = None,
+    field: str | None = None,
     device: str = "auto",
     weights: str | None = None,
     series: str | None = None,
@@ -81,6 +83,8 @@ def locate(
         size: pooling size in voxels of the planned grid, one number or one for each axis; None is a quarter of the
             run's crop.
         truth: CSV file of the true points, likewise, with the column image.
+        field: of view, outside of which no point is looked for: ``auto`` (any channel above 20 of 255), ``none``, or a
+            folder of masks; None as the run.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         weights: ``best`` or ``last``; None takes the best where validation chose one.
         series: of DICOM queries, the series to take.
@@ -99,16 +103,17 @@ def locate(
     given = read_points([points] if isinstance(points, str) else points)
     known = [] if truth is None else _truth(Path(truth))
     opened = open_run(run, device, weights)
-    search = LandmarkSearch(opened, size, table.absolute().parent)
+    search = LandmarkSearch(opened, size, table.absolute().parent, field)
     paths = [support] if isinstance(support, str | Path) else list(support)
     cases = [one_scan(Path(path), opened) for path in paths]
     queried = find_scans(Path(queries), opened.task.channels, series)
+    fields = search.fields(queried)
     supports = search.learn(cases, given)
     if truth is not None:
         _check_truth(Path(truth), known, queried, search.landmarks)
     notes = Notes(table.with_name(f".{table.stem}.found.jsonl"), [opened], search.sought)
     sheets = Sheets(table.with_suffix(".png"), search.landmarks, truth is not None)
-    looking = _Looking(search, notes, sheets, supports, known)
+    looking = _Looking(search, notes, sheets, supports, known, fields)
     looking.show_supports()
     rows, failed = list[Row](), list[str]()
     tell("locating", 0, len(queried))
@@ -137,13 +142,20 @@ class _Looking:
     """Looks at scans one after another, remembers what was found, and shows it."""
 
     def __init__(
-        self, search: LandmarkSearch, notes: Notes, sheets: Sheets, supports: Sequence[Support], known: Sequence[Given]
+        self,
+        search: LandmarkSearch,
+        notes: Notes,
+        sheets: Sheets,
+        supports: Sequence[Support],
+        known: Sequence[Given],
+        fields: FieldOf,
     ) -> None:
         self.search = search
         self.notes = notes
         self.sheets = sheets
         self.supports = supports
         self.known = known
+        self.fields = fields
 
     def show_supports(self) -> None:
         """Puts the supports on the first sheet, with the points that were given."""
@@ -158,7 +170,7 @@ class _Looking:
         true = {name: point for name, point in true.items() if name in self.search.landmarks}
         noted = self.notes.of(case)
         if "peaks" not in noted:
-            self.notes.add(case, {"peaks": self.search.peaks(volume)})
+            self.notes.add(case, {"peaks": self.search.peaks(volume, self.fields(case, volume))})
             noted = self.notes.of(case)
         peaks = {
             name: Peak(tuple(voxel), tuple(center), *rest) for name, (voxel, center, *rest) in noted["peaks"].items()
