@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ from paucis.inference.surveys import SHARES, answered
 from paucis.methods.shape_guided import CLUSTERING, ShapeGuided
 from paucis.uncertainty.looks import Looks
 
-log = logging.getLogger(__name__)
-
 
 def write_certain_labels(
-    folder: Path, method: ShapeGuided, task: Task, cases: Sequence[Any], config: Config
+    folder: Path,
+    method: ShapeGuided,
+    task: Task,
+    cases: Sequence[Any],
+    config: Config,
+    report: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[PseudoCase]:
     """Labels every case by the mean of many looks (Eq. 21) and says how sure they are: 1 - u of Eq. 22.
 
@@ -36,6 +39,7 @@ def write_certain_labels(
         task: the task.
         cases: cached unlabeled cases.
         config: of the run.
+        report: told after every case what a progress bar shows.
     """
     device = devices.resolve(config.device)
     method = method.to(device).eval()
@@ -44,13 +48,20 @@ def write_certain_labels(
     target.mkdir(parents=True, exist_ok=True)
     if devices.rank() == 0:
         missing = [case for case in cases if not (target / f"{case.name}.confidence.b2nd").is_file()]
-        if missing:
-            log.info("%d cases are labeled from %d looks each", len(missing), method.options.views)
-        for case in missing:
+        began = time.perf_counter()
+        for done, case in enumerate(missing, 1):
             looks, inside = _looked(method, task, case, config, device)
             labels = np.where(inside, looks.mask.numpy().astype(np.uint8), np.uint8(IGNORE))
             save_labels(target, case.name, labels, (1 - looks.uncertainty.numpy()).astype(np.float16))
+            if report is not None:
+                report(_progress(done, len(missing), time.perf_counter() - began))
     return [opened_labels(target, case) for case in cases]
+
+
+def _progress(done: int, total: int, seconds: float) -> dict[str, Any]:
+    speed = done / max(seconds, 1e-9)
+    state = {"stage": "labels", "step": done, "total": total, "loss": None, "dice": None}
+    return {**state, "speed": speed, "left": (total - done) / speed}
 
 
 def _looked(

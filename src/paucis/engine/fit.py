@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import Trainer
@@ -26,6 +26,7 @@ from paucis.engine.records import CsvRecord
 from paucis.engine.runs import RunFolder, frozen_share, load_into, make_stage, stage_number, stages
 from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Method, Stage
+from paucis.methods.shape_guided import ShapeGuided
 from paucis.networks import guard_convolutions
 from paucis.views.augment import BaseAugmentation
 
@@ -95,7 +96,9 @@ def fit(
             if stage.before == "certain-labels":
                 assert stage.labeler is not None
                 generator, place = built[stage.labeler], folder.stage(stage.labeler)
-                pseudo = write_certain_labels(place, generator, task, material.unlabeled, config)  # type: ignore[arg-type]
+                pseudo = write_certain_labels(
+                    place, cast(ShapeGuided, generator), task, material.unlabeled, config, report
+                )
             fresh = number >= begin
             run = _Stage(folder, config, stage, task, classes, material, batch_size, total, pseudo, fresh)
             run.train(method, plugins, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ def write_pseudo_labels(
 
 
 def opened_labels(target: Path, case: Any) -> PseudoCase:
-    """The pseudo-labels of a case that ``save_labels`` wrote to the folder ``target``."""
+    """A case's pseudo-labels that ``save_labels`` writes to the folder ``target``; further processes wait for it."""
+    while devices.rank() and not (target / f"{case.name}.confidence.b2nd").is_file():
+        time.sleep(0.2)
     labels, confidence = (
         blosc2.open(str(target / f"{case.name}.{kind}.b2nd"), mode="r") for kind in ("labels", "confidence")
     )

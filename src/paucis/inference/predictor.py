@@ -193,11 +193,12 @@ def _stream(
 def _within(slab: Slab, field: NDArray[np.bool_]) -> Slab:
     """The slab with background where the oriented field of view ends: in every answer, and in samples."""
     inside = torch.from_numpy(np.ascontiguousarray(field[slab.start : slab.stop]))
-    maps = dict(slab.maps)
-    for name in maps:
-        if name == "probabilities" or name.startswith(MEMBER):
-            maps[name] = maps[name] * inside.to(maps[name].device)
-            maps[name][0] += ~inside.to(maps[name].device)
+    maps, classes = dict(slab.maps), len(slab.maps["probabilities"])
+    for name, values in slab.maps.items():
+        if name in ("probabilities", SAMPLES) or name.startswith(MEMBER):
+            here = inside.to(values.device)
+            maps[name] = values * here
+            maps[name][::classes] += ~here  # samples lie one after another
     return Slab(slab.start, slab.stop, maps)
 
 

@@ -34,8 +34,9 @@ class ShapeGuidedOptions(LDOptions):
 
     clusters: int = option(8, "clusters of voxels; the first is the target", minimum=2)
     adversary: float = option(1.0, "weight of passing for a reference mask", minimum=0.0)
-    discriminator_rate: float = option(
-        5e-5, "learning rate of the discriminator (Adam, halved as the other)", minimum=0.0
+    discriminator_rate: float = option(5e-5, "learning rate of the discriminator (Adam)", minimum=0.0)
+    discriminator_schedule: str = option(
+        "halving", "course of that rate over the stage", choices=("halving", "poly", "constant")
     )
     slope: float = option(
         0.2, "of the discriminator's leaky ReLU below 0; 1 = linear layers, as in the published code", maximum=1.0
@@ -99,7 +100,8 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     def phases(self) -> tuple[Phase, ...]:
         """The network with its branches, then the discriminator."""
         own = {id(parameter) for parameter in self.discriminator.parameters()}
-        settings: dict[str, Any] = {**_adam(every=0.125), "rate": self.options.discriminator_rate}
+        own_settings = {"rate": self.options.discriminator_rate, "schedule": self.options.discriminator_schedule}
+        settings: dict[str, Any] = {**_adam(every=0.125), **own_settings}
         return (
             Phase("main", [parameter for parameter in trainable(self) if id(parameter) not in own]),
             Phase("discriminator", trainable(self.discriminator), settings),
