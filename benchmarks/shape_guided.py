@@ -30,8 +30,8 @@ from paucis.data.field import bright
 from paucis.data.formats import read_image, read_label
 from paucis.evaluation.overlap import overlaps
 from paucis.options import parse_overrides
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.prepare import prepare
-from paucis.workflows.train import Hooks
 
 SETS = {"drive": "drive", "chase": "chase-db1"}
 FOLDERS = {"drive": "drive", "chase": "chase_db1"}

@@ -18,8 +18,9 @@ from paucis.data.formats import read_label, read_map
 from paucis.engine.runs import open_run
 from paucis.errors import PaucisError
 from paucis.networks import UncertaintySelection
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.predict import predict
-from paucis.workflows.train import Hooks, train
+from paucis.workflows.train import train
 
 QUICK = {
     "network.features": 4,

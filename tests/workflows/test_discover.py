@@ -21,9 +21,9 @@ from paucis.data.case import Geometry
 from paucis.data.formats import write_map, write_mask
 from paucis.engine.runs import open_run
 from paucis.workflows.discover import discover
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.recipes import find
 from paucis.workflows.shape_course import ShapeCourse, read_course
-from paucis.workflows.train import Hooks
 
 QUICK = {
     "network": "unet",

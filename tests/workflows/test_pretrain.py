@@ -24,9 +24,10 @@ from paucis.data.split import make_split
 from paucis.engine.runs import open_run
 from paucis.workflows.benchmark.running import benchmark
 from paucis.workflows.benchmark.suite import find as find_suite
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.pretrain import pretrain
 from paucis.workflows.recipes import find, shipped
-from paucis.workflows.train import Hooks, train
+from paucis.workflows.train import train
 
 QUICK = {
     "network.features": 4,

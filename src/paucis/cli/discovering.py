@@ -33,7 +33,7 @@ def discover(
     from paucis.cli import render
     from paucis.options import parse_overrides
     from paucis.workflows.discover import discover as work
-    from paucis.workflows.train import Hooks
+    from paucis.workflows.hooks import Hooks
 
     images, given = first_argument(images, overrides)
     with render.follow() as screen:

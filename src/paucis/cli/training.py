@@ -41,7 +41,7 @@ def train(
     """Train a method on a dataset, of which few cases are labeled."""
     from paucis.cli import render
     from paucis.options import parse_overrides
-    from paucis.workflows.train import Hooks
+    from paucis.workflows.hooks import Hooks
     from paucis.workflows.train import train as run
 
     dataset, given = first_argument(dataset, overrides)
@@ -88,8 +88,8 @@ def pretrain(
     """Pretrain a network on images, looking at no label; `train --init` starts from it."""
     from paucis.cli import render
     from paucis.options import parse_overrides
+    from paucis.workflows.hooks import Hooks
     from paucis.workflows.pretrain import pretrain as work
-    from paucis.workflows.train import Hooks
 
     folders, given = folders_and_options(images, overrides)
     with render.follow() as screen:

@@ -10,9 +10,10 @@ from typing import Any
 from paucis.data.options import MASKS, field_kind
 from paucis.engine.runs import RunFolder
 from paucis.methods.shape_guided import collapse
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.recipes import find
 from paucis.workflows.shape_course import ShapeCourse, draw_course, read_course
-from paucis.workflows.train import DISCOVER, Hooks, Trained, run
+from paucis.workflows.train import DISCOVER, Trained, run
 
 METHOD, NETWORK = "shape_guided", "vgg_unet"
 PICTURE = "shapes.png"

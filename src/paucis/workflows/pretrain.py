@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paucis.workflows.hooks import Hooks
 from paucis.workflows.recipes import find
-from paucis.workflows.train import PRETRAIN, Hooks, Trained, run
+from paucis.workflows.train import PRETRAIN, Trained, run
 
 METHOD = "ld"
 

@@ -28,7 +28,7 @@ from paucis.registry import nearest
 from paucis.workflows.benchmark.grid import Job
 from paucis.workflows.benchmark.rounds import asking
 from paucis.workflows.benchmark.suite import Suite
-from paucis.workflows.train import CPU_BUDGET, fitted
+from paucis.workflows.preparing import CPU_BUDGET, fitted
 
 Progress = Callable[[int, int], None]
 

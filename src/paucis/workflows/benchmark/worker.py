@@ -63,7 +63,8 @@ def _work(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
 def _train(run: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     from paucis.engine import devices
     from paucis.engine.callbacks import Interrupted
-    from paucis.workflows.train import Hooks, train
+    from paucis.workflows.hooks import Hooks
+    from paucis.workflows.train import train
 
     gauge = Gauge()
     threading.Thread(target=_stop_with, args=(job["parent"],), daemon=True).start()
