@@ -1,6 +1,6 @@
 """Retinal vessels found without a label, guided by vessel masks of OCTA and DSA, beside a Frangi filter.
 
-    python benchmarks/shape_guided.py DATA OUT [--shapes octa dsa] [--seed 0] [KEY=VALUE ...]
+    python benchmarks/shape_guided.py DATA OUT [--shapes octa] [--seed 0] [KEY=VALUE ...]
 
 DATA holds DRIVE, CHASE_DB1 and the reference masks as their publishers pack them (``drive/``, ``chase_db1/``,
 ``octa_dsa_masks/``); what is there of them is taken. OUT goes on with what it holds: the prepared pictures (cropped to
@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shapes", nargs="+", choices=("octa", "dsa"), default=["octa", "dsa"], help="which guide")
+    parser.add_argument("--shapes", choices=("octa", "dsa", "both"), default="both", help="which masks guide")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("options", nargs="*", metavar="KEY=VALUE")
     return parser.parse_intermixed_args()
@@ -85,13 +85,13 @@ def pictures(data: Path, out: Path) -> Path:
     return folder
 
 
-def guides(data: Path, out: Path, wanted: list[str]) -> Path:
+def guides(data: Path, out: Path, wanted: str) -> Path:
     """The reference masks that are asked for, in one folder."""
     folder = out / "shapes"
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted((data / "octa_dsa_masks").rglob("*.png")):
         kind = file.parent.name.split("_")[0].lower()
-        if kind in wanted:
+        if wanted in (kind, "both"):
             shutil.copyfile(file, folder / f"{kind}_{file.name}")
     return folder
 
