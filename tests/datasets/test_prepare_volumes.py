@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,16 @@ def test_slices_that_are_not_numbered_along_their_place_are_refused(tmp_path: Pa
     done = prepare("pancreas-ct", tmp_path / "source", out=tmp_path / "data", protocol="aua-whole", partial=True)
     assert any("does not count its slices" in problem.message for problem in done.left_out)
     assert done.scans == 1
+
+
+def test_a_second_series_of_a_case_is_named(tmp_path: Path) -> None:
+    pancreas(tmp_path / "source", cases=[1, 3])
+    (series,) = {path.parent for path in (tmp_path / "source").rglob("PANCREAS_0003/**/*.dcm")}
+    shutil.copytree(series, series.with_name("series-again"))
+    done = prepare("pancreas-ct", tmp_path / "source", out=tmp_path / "data", protocol="aua-whole", partial=True)
+    told = [problem for problem in done.left_out if "a second series of case 0003" in problem.message]
+    assert [problem.file for problem in told] == [f"{series}-again"]
+    assert done.scans == 2
 
 
 def test_a_label_of_another_scan_is_refused(tmp_path: Path) -> None:

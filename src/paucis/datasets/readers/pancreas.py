@@ -24,12 +24,14 @@ TISSUE = (-100, 240)
 def pancreas(source: Source) -> Found:
     """``PANCREAS_0001/STUDY/SERIES/*.dcm`` with ``label0001.nii.gz``; the withdrawn cases 25 and 70 are left out."""
     labels = source.by_name(r"label(\d{4})\.nii(?:\.gz)?")
-    folders: dict[str, Path] = {}
+    series: dict[str, dict[Path, None]] = {}
     for path, match in source.match(r"PANCREAS_(\d{4})/(?:.*/)?[^/]+\.dcm"):
-        if match[1] in TWICE:
-            continue
-        if folders.setdefault(match[1], path.parent) != path.parent:
-            source.wrong(path.parent, f"a second series of case {match[1]}, beside {folders[match[1]]}", "keep one")
+        if match[1] not in TWICE:
+            series.setdefault(match[1], {})[path.parent] = None
+    folders = {number: next(iter(found)) for number, found in series.items()}
+    for number, found in series.items():
+        for other in list(found)[1:]:
+            source.wrong(other, f"a second series of case {number}, beside {folders[number]}", "keep one of them")
     source.unpaired(folders, labels, folders)
     return Found(
         [
