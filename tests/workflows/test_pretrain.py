@@ -27,6 +27,7 @@ from paucis.workflows.benchmark.suite import find as find_suite
 from paucis.workflows.hooks import Hooks
 from paucis.workflows.pretrain import pretrain
 from paucis.workflows.recipes import find, shipped
+from paucis.workflows.report.subject import read_subject
 from paucis.workflows.train import train
 
 QUICK = {
@@ -122,6 +123,8 @@ def test_the_images_of_several_folders_are_one_set_and_each_is_held_out_as_alone
     both = {f"case_{k}" for k in range(4)}  # are in the two folders
     assert set(split["test"]) == {f"{labeled.name}_{name}" if name in both else name for name in alone.test}
     assert {name for name in split["unlabeled"] if name.startswith("other_")} == {f"other_case_{k}" for k in range(4)}
+    told = read_subject("run", tmp_path / "run", None).dataset
+    assert {case.name for case in told.cases} == {*split["unlabeled"], *split["test"]}
     monkeypatch.chdir(tmp_path.parent)
     assert call("pretrain", "--resume", "--out", tmp_path / "run", "train.steps=3") == 0
     assert [row["step"] for row in rows(tmp_path / "run")][-1] == "2"

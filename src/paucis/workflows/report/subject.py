@@ -12,6 +12,7 @@ from paucis.data.groups import group_of, regroup
 from paucis.data.layouts import recognize
 from paucis.data.plan import Plan
 from paucis.data.split import Split
+from paucis.data.union import joined
 from paucis.engine.config import Config
 from paucis.engine.files import read_json
 from paucis.engine.runs import RunFolder
@@ -75,15 +76,16 @@ def read_subject(name: str, path: Path, dataset: Path | None) -> Subject:
     folder = RunFolder(path)
     folder.require()
     config = folder.config()
-    place = Path(config.dataset) if dataset is None else dataset
-    if dataset is None and not place.exists():
-        raise PaucisError(f"{place}, which {path} was trained on, is not there: say where it is now (--dataset)")
-    found = regroup(recognize(place, config.data.series), config.data.group)
+    places = [Path(place) for place in (config.dataset, *config.also)] if dataset is None else [dataset]
+    gone = next((place for place in places if dataset is None and not place.exists()), None)
+    if gone is not None:
+        raise PaucisError(f"{gone}, which {path} was trained on, is not there: say where it is now (--dataset)")
+    found = joined([regroup(recognize(place, config.data.series), config.data.group) for place in places])
     split = folder.split()
     names = {case.name for case in found.cases}
     lost = [name for name in (*split.val, *split.test) if name not in names]
     if lost:
-        raise PaucisError(f"{place}: has no case '{lost[0]}', which the split of {path} names: check --dataset")
+        raise PaucisError(f"{places[0]}: has no case '{lost[0]}', which the split of {path} names: check --dataset")
     state = folder.state()
     lengths = {name: int(result["steps"]) for name, result in state.get("results", {}).items()}
     return Subject(
