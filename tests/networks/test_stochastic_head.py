@@ -104,3 +104,14 @@ def test_gradient_reaches_mean_factor_and_diagonal_and_huge_features_stay_finite
     small = head(0.1 * torch.randn(2, 5, 8, 8), mean.detach())
     gradients = torch.autograd.grad(small.sample(4)[0].square().mean(), list(head.parameters()))
     assert all(float(gradient.abs().sum()) > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_samples_begin_near_the_mean(ndim) -> None:
+    """Drawn as PyTorch draws them, they would lie about 1.5 logits from it."""
+    head = StochasticHead(ndim, 16, 3, 8)
+    features, mean = torch.randn(2, 16, *(12,) * ndim), torch.randn(2, 3, *(12,) * ndim)
+    with torch.no_grad():
+        logits = head(features, mean)
+        deviation = (logits.sample(64) - mean).std()
+    assert 0.05 < float(deviation) < 0.5

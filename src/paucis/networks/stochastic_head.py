@@ -14,6 +14,10 @@ from paucis.networks.blocks import conv, resize_to
 LOG_RANGE = (-10.0, 5.0)
 """The logarithm of the diagonal is cut off here: beyond, exp overflows in long trainings."""
 FLOOR = 1e-5
+QUIET = 0.1
+"""Share of PyTorch's draw that factor and diagonal begin with."""
+FIRST_LOG = -4.0
+"""Logarithm of the diagonal at the start: a standard deviation of 0.14 logits."""
 
 
 class LowRankNormal(NamedTuple):
@@ -71,7 +75,9 @@ class LowRankNormal(NamedTuple):
 class StochasticHead(nn.Module):
     """Two convolutions of one voxel on the features before a network's head: the factor and the diagonal.
 
-    The mean is that of the network's own head.
+    The mean is that of the network's own head. Samples begin near it: with factors as PyTorch draws them a sample
+    shifts a class by more than a logit everywhere, the likelihood teaches the one sample whose shift favours the
+    largest class, and rare classes are not learnt for long.
 
     Args:
         ndim: 2 or 3.
@@ -85,7 +91,8 @@ class StochasticHead(nn.Module):
         image segmentation. arXiv 2021, Eq. 5.
 
     Deviations:
-        the logarithm of the diagonal is cut off at -10 and 5. The published code multiplies factor and diagonal by a
+        factor and diagonal begin at a tenth of PyTorch's draw, the logarithm of the diagonal at -4; it is cut off at
+        -10 and 5. The published code multiplies factor and diagonal by a
         region of interest, where its Cholesky decomposition would fail else; none is taken here.
     """
 
@@ -94,6 +101,10 @@ class StochasticHead(nn.Module):
         self.rank = rank
         self.factor = conv(ndim, channels, rank * classes, 1)
         self.log_diagonal = conv(ndim, channels, classes, 1)
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(QUIET)
+            self.log_diagonal.get_parameter("bias").fill_(FIRST_LOG)
 
     def forward(self, features: Tensor, mean: Tensor) -> LowRankNormal:
         """The distribution, in float32.
