@@ -116,7 +116,9 @@ def pretrained(name: str, asked: argparse.Namespace) -> Path:
         return run
     options = {"data.size": f"{asked.side},{asked.side}", "train.steps": asked.steps, "seed": asked.seed}
     print(f"pretraining {name}", flush=True)
-    pretrain(asked.pool, out=run, recipe=RECIPE, resume=True, options={**options, **ROWS[name]})
+    done = pretrain(asked.pool, out=run, recipe=RECIPE, resume=True, options={**options, **ROWS[name]})
+    if not done.finished:
+        raise SystemExit("stopped: the same call goes on")
     return run
 
 
