@@ -16,6 +16,7 @@ from paucis.data.formats import write_map, write_mask
 from paucis.data.phantom import phantom
 from paucis.engine.config import resolve
 from paucis.errors import PaucisError
+from paucis.methods.base import METHODS
 from paucis.networks import make
 from paucis.plugins.pdcr import encoder_fields
 from paucis.plugins.uafs import chosen_sites
@@ -44,6 +45,9 @@ RECIPES = shipped()
 PLUGGED = [recipe.name for recipe in RECIPES if recipe.plugs]
 MULTICURE = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "multicure"]
 UGPCL = [recipe.name for recipe in RECIPES if recipe.values.get("method") == "ugpcl"]
+TRIED = ["demo", "hippocampus-8", "acdc-7", "isic", *AUA, *UGPCL, *MULTICURE, *PLUGGED]
+UNLABELED = [r.name for r in RECIPES if not METHODS.get(r.values.get("method", "supervised")).uses_labeled]
+REST = [recipe.name for recipe in RECIPES if recipe.name not in (*TRIED, *UNLABELED)]
 
 
 def pictures(root: Path) -> Path:
@@ -90,7 +94,7 @@ def test_a_recipe_resolves(recipe: str) -> None:
     assert resolve("d", found.values, found.plugs).train.steps >= 1
 
 
-@pytest.mark.parametrize("recipe", ["demo", "hippocampus-8", "acdc-7", "isic", *AUA, *UGPCL, *MULTICURE, *PLUGGED])
+@pytest.mark.parametrize("recipe", [*TRIED, *(pytest.param(name, marks=pytest.mark.heavy) for name in REST)])
 def test_a_recipe_trains_two_steps(recipe: str, miniatures: dict[str, Path], tmp_path: Path) -> None:
     values = find(recipe).values
     changed = {
