@@ -78,7 +78,8 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     Deviations:
         Those of ``LocalDiscrimination`` and ``ShapeDiscriminator``. The network steps before the discriminator, which
         judges the maps that the network made in this step, as in the published code; the paper names the discriminator
-        first. Outside the field of view the map is 0 in training too; published: in testing alone.
+        first. Outside the field of view the map is 0 in training too, and so is the reference mask beside it: else its
+        border would tell them apart; published: in testing alone.
     """
 
     Options = ShapeGuidedOptions
@@ -92,7 +93,7 @@ class ShapeGuided(Surveying, LocalDiscrimination):
         super().__init__(build, task, options, before=before)
         self.discriminator = ShapeDiscriminator(task.ndim, options.slope)
         self.output = CLUSTERING
-        self.found: Tensor | None = None  # the maps of the step at hand, for the second phase
+        self.found: tuple[Tensor, Tensor] | None = None  # maps and fields of view of this step, for the second phase
         self.watched: Tensor
         self.register_buffer("watched", torch.zeros(3))  # steps, share of the target, share of the references
 
@@ -201,8 +202,9 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     def _guide(
         self, clusters: Tensor, kept: Tensor, losses: dict[str, Tensor], monitors: dict[str, Tensor | float]
     ) -> None:
-        found = resize_to(clusters[:, :1] * kept, self.task.patch)
-        self.found = found.detach()
+        inside = resize_to(kept, self.task.patch) > 0.5
+        found = resize_to(clusters[:, :1], self.task.patch) * inside
+        self.found = found.detach(), inside
         judged = self.discriminator(found)
         losses["adversarial"] = self.options.adversary * passing_loss(judged)  # Eq. 34
         monitors["passing"] = judged.detach().gt(0).float().mean()
@@ -211,9 +213,9 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     def _discriminate(self, references: Tensor) -> StepResult:
         """Eq. 31-32, of the maps that the network made in this step's first phase."""
         assert self.found is not None
-        judged = self.discriminator(torch.cat([references.to(self.found), self.found]))
+        (maps, inside), self.found = self.found, None
+        judged = self.discriminator(torch.cat([references.to(maps) * inside, maps]))
         real, found = judged[: len(references)], judged[len(references) :]
-        self.found = None
         right = torch.cat([real.detach() > 0, found.detach() <= 0]).float().mean()
         return StepResult({"discriminator": telling_loss(real, found)}, {"told_apart": right})
 
