@@ -108,10 +108,10 @@ def draw(path: Path, points: Points, placed: NDArray[np.floating], title: str = 
     from matplotlib.figure import Figure
 
     panels = [_by_class, *([_by_correctness] if points.referenced else []), _by_uncertainty]
-    figure = Figure(figsize=(_SIDE * len(panels), _SIDE + 0.9), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(_SIDE * len(panels), _SIDE + 1.1), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     for number, panel in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), number)
+        axes = figure.add_subplot(1, len(panels), number, anchor="S")
         axes.set(xticks=[], yticks=[])
         axes.set_box_aspect(1)
         panel(figure, axes, points, placed)
@@ -140,7 +140,8 @@ def _by_uncertainty(figure: Any, axes: Any, points: Points, placed: NDArray[np.f
     order = np.argsort(points.uncertainty)  # the uncertain ones on top
     drawn = _scatter(axes, placed[order], c=points.uncertainty[order], cmap="viridis", vmin=0)
     axes.set_title("entropy of the prediction, as a share of the largest", fontsize=9)
-    figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, pad=0.02)
+    # within the panel's own place, so that all panels are of one size and height
+    figure.colorbar(drawn, cax=axes.inset_axes((0.1, -0.08, 0.8, 0.04)), orientation="horizontal")
 
 
 def _scatter(axes: Any, placed: NDArray[np.floating], **look: Any) -> Any:
