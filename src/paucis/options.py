@@ -88,7 +88,8 @@ def build(options: type[T], values: dict[str, Any], prefix: str = "") -> T:
     for name, value in values.items():
         if name not in fields:
             known = ", ".join(sorted(fields)) or "it has none"
-            raise PaucisError(f"unknown option '{prefix}{name}'{nearest(name, list(fields))} (options: {known})")
+            hint = nearest(f"{prefix}{name}", [f"{prefix}{field}" for field in fields])
+            raise PaucisError(f"unknown option '{prefix}{name}'{hint} (options: {known})")
         read[name] = convert(value, hints[name], f"{prefix}{name}")
         _check(read[name], fields[name].metadata, f"{prefix}{name}")
     return options(**read)

@@ -138,3 +138,15 @@ def test_what_cannot_be_a_reference_is_refused_in_one_line(
         read_shapes(folder, task, DataOptions())
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_folder_of_folders_of_masks_is_named_with_them(tmp_path) -> None:
+    from PIL import Image
+
+    from paucis.data.layouts import scans
+    from paucis.errors import PaucisError
+
+    (tmp_path / "octa").mkdir()
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "octa" / "a.png")
+    with pytest.raises(PaucisError, match=r"name one of its folders \(octa\)"):
+        scans(tmp_path)

@@ -23,7 +23,7 @@ def test_dotted_text_becomes_typed_options() -> None:
     ("values", "said"),
     [
         ({"trian.steps": "3"}, "did you mean 'train.steps'"),
-        ({"train.stesp": "3"}, "did you mean 'steps'"),
+        ({"train.stesp": "3"}, "did you mean 'train.steps'"),
         ({"train.steps": "many"}, "train.steps='many' is not a whole number"),
         ({"train.steps": "1.5"}, "not a whole number"),
         ({"train.steps": "0"}, "at least 1"),

@@ -228,7 +228,7 @@ def test_a_site_that_does_not_exist_is_refused_with_the_nearest() -> None:
 
 
 def test_make_names_the_option_that_does_not_exist() -> None:
-    with pytest.raises(PaucisError, match=r"unknown option 'network\.feature'; did you mean 'features'"):
+    with pytest.raises(PaucisError, match=r"unknown option 'network\.feature'; did you mean 'network\.features'"):
         make("unet", small_task(2), {"feature": 8})
 
 

@@ -270,6 +270,28 @@ def _batch_normalized(pretrained: Path, folder: Path) -> Path:
     return out
 
 
+def test_what_it_prints_at_its_end_is_a_command_that_starts_from_it(
+    labeled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, quick = tmp_path / "ld", {**QUICK, "method.warmup": 1, "train.steps": 1}
+    assert call("pretrain", labeled / "images", "--out", run, "network=unet", *given(quick)) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("start from it with: ")]
+    words = line.split(": ", 1)[1].replace("DATASET", str(labeled)).replace("--out RUN", f"--out {tmp_path / 'next'}")
+    small = {key: value for key, value in SUPERVISED.items() if not key.startswith("network.")}
+    assert call(*words.split()[1:], *given(small)) == 0
+
+
+def test_weights_of_another_network_are_refused_by_naming_it(
+    labeled: Path, pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call("train", labeled, "--out", out, "--init", pretrained, "network=vnet", "train.workers=0") == 2
+    error = capsys.readouterr().err
+    assert "its network is another one" in error
+    assert "give network=unet network.features=4" in error
+    assert not out.exists()
+
+
 def test_the_encoder_alone_can_be_taken_over(labeled: Path, pretrained: Path, tmp_path: Path) -> None:
     options = {**SUPERVISED, "network": "unet", "train.frozen": "1", "train.steps": 1, "optimizer.rate": 0}
     states = {}

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -141,9 +142,19 @@ def trained(result: Any, command: str = "train") -> str:
     if not result.finished:
         lines.append(f"stopped and saved; go on with: paucis {command} --resume --out {result.folder}")
     elif command == "pretrain":
-        lines.append(f"start from it with: paucis train DATASET --init {result.folder}")
+        lines.append(f"start from it with: {_started_from(result.folder)}")
     lines.append(f"run: {result.folder}")
     return "\n".join(lines)
+
+
+def _started_from(folder: Path) -> str:
+    """The command that trains from a pretraining, on the network that it has pretrained."""
+    from paucis.engine.runs import RunFolder
+
+    given = RunFolder(folder).config()
+    same = [f"{key}={value}" for key, value in given.given.items() if key.startswith("network.")]
+    words = [f"network={given.network}", *(word for word in same if not word.startswith("network.weights="))]
+    return f"paucis train DATASET --out RUN --init {folder} {' '.join(words)}"
 
 
 def discovered(result: Any) -> str:

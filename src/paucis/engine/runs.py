@@ -210,9 +210,13 @@ def make_stage(
         plugin.attach(method)
         carried.append(plugin)
     if initial and config.init is not None and not stage.continues:  # plug-ins' blocks may have weights there too
+        file = network_weights(config.init)
         for network in method.networks():
             without = "decoder." if config.train.taken == "encoder" else None
-            load_weights(network, network_weights(config.init), without=without)
+            try:
+                load_weights(network, file, without=without)
+            except PaucisError as error:
+                raise PaucisError(f"{_other_network(config) or error}") from error
     return method, tuple(carried)
 
 
@@ -294,6 +298,18 @@ def network_weights(source: str | Path) -> Path:
     folder.require()
     stage = trained_stages(folder, folder.config())[-1].name
     return folder.weights(stage).with_suffix(".network.safetensors")
+
+
+def _other_network(config: Config) -> str | None:
+    """What to say where ``--init`` names a run of another network; None where it does not."""
+    if config.init is None or not Path(config.init).is_dir():
+        return None
+    source = RunFolder(config.init).config()
+    if (source.network, source.network_options) == (config.network, config.network_options):
+        return None
+    given = [f"{key}={value}" for key, value in source.given.items() if key.startswith("network.")]
+    same = " ".join([f"network={source.network}", *given])
+    return f"--init {config.init}: its network is another one, whose weights do not fit: give {same}"
 
 
 def frozen_share(config: Config, stage: Stage) -> float:

@@ -182,12 +182,15 @@ def _refuse(problems: list[Problem], hooks: Hooks) -> None:
 
 
 def _summary(config: Config, plan: Plan, roles: Roles, split: Split, size: int) -> str:
+    labeled, train = METHODS.get(config.method).uses_labeled, config.train
+    batch = train.batch_size or plan.batch_size
+    batch = batch if labeled else train.unlabeled_batch_size or batch
     parts = [
         f"{len(roles.labeled)} labeled, {len(roles.unlabeled)} unlabeled, {len(roles.val)} validation, "
         f"{len(roles.test)} test cases",
-        f"{plan.ndim}D, patch {'x'.join(map(str, plan.patch))}, batch {config.train.batch_size or plan.batch_size}",
+        f"{plan.ndim}D, patch {'x'.join(map(str, plan.patch))}, batch {batch}",
         f"cache {size / 2**20:.0f} MiB",
     ]
-    if not roles.val and METHODS.get(config.method).uses_labeled:
+    if not roles.val and labeled:
         parts.append("no case is left for validation: the last weights count as the best")
     return "; ".join(parts)

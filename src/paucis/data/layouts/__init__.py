@@ -122,4 +122,7 @@ def scans(path: Path, channels: int | None = None, series: str | None = None) ->
         return [case.unlabeled() for case in h5.read(path).cases]
     if files:
         return to_cases(channel_groups(files, channels))
+    below = [place.name for place in sorted(path.iterdir()) if place.is_dir() and list_scans(place)]
+    if below:
+        raise PaucisError(f"{path} holds no files of its own: name one of its folders ({', '.join(below)})")
     raise PaucisError(f"{path} holds no scans: paucis reads {', '.join(sorted(formats.SUFFIXES))}")
