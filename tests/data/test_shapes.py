@@ -11,6 +11,7 @@ from PIL import Image
 from paucis.batch import Task
 from paucis.data.case import Geometry
 from paucis.data.formats import write_mask
+from paucis.data.layouts import scans
 from paucis.data.options import DataOptions
 from paucis.data.shapes import Shape, ShapePrior, read_shapes
 from paucis.errors import PaucisError
@@ -141,11 +142,6 @@ def test_what_cannot_be_a_reference_is_refused_in_one_line(
 
 
 def test_a_folder_of_folders_of_masks_is_named_with_them(tmp_path) -> None:
-    from PIL import Image
-
-    from paucis.data.layouts import scans
-    from paucis.errors import PaucisError
-
     (tmp_path / "octa").mkdir()
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "octa" / "a.png")
     with pytest.raises(PaucisError, match=r"name one of its folders \(octa\)"):
