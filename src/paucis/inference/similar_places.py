@@ -106,8 +106,8 @@ class SimilarPlaces:
         similar = allocate(shape) if allocate else np.empty(shape, np.float32)
         goals = unit(torch.from_numpy(np.ascontiguousarray(vectors, np.float32))).to(self.device)
         for part, pooled in self._pooled(image, self._parts(image)):
-            own = tuple(slice(first, last) for first, last in zip(part.begin, part.stop, strict=True))
-            similar[(slice(None), *own)] = (goals @ pooled.flatten(1)).view(-1, *pooled.shape[1:]).cpu().numpy()
+            own = (slice(None), *(slice(first, last) for first, last in zip(part.begin, part.stop, strict=True)))
+            similar[own] = (goals @ pooled.flatten(1)).view(-1, *pooled.shape[1:]).cpu().numpy()
         return similar
 
     def _parts(self, image: ArrayLike) -> list[_Part]:
