@@ -119,7 +119,7 @@ def test_check_tells_what_there_is(phantoms: Path) -> None:
     ("arguments", "said"),
     [
         (["trian"], "train"),
-        (["train", "{data}", "--out", "{out}", "train.stps=3"], "did you mean 'steps'"),
+        (["train", "{data}", "--out", "{out}", "train.stps=3"], "did you mean 'train.steps'"),
         (["train", "{data}", "--out", "{out}", "device=cuda:7"], "cuda:7"),
     ],
 )

@@ -34,7 +34,7 @@ def test_variables_override_the_options_of_the_class(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("WIEGHT", "1", r"unknown option 'PAUCIS_PDCR_WIEGHT'; did you mean 'weight'\?"),
+        ("WIEGHT", "1", r"unknown option 'PAUCIS_PDCR_WIEGHT'; did you mean 'PAUCIS_PDCR_WEIGHT'\?"),
         ("WEIGHT", "much", "PAUCIS_PDCR_WEIGHT='much' is not a number"),
         ("WEIGHT", "-1", "PAUCIS_PDCR_WEIGHT=-1.0 must be at least 0"),
     ],
