@@ -16,6 +16,7 @@ from paucis.batch import Task
 from paucis.data.sampling import BatchStream, loader
 from paucis.data.shapes import ShapePrior
 from paucis.engine import checkpoint, devices
+from paucis.engine.allocation import keep_freed_memory
 from paucis.engine.callbacks import Follow, Interrupted, Report
 from paucis.engine.certain_labels import write_certain_labels
 from paucis.engine.compiled import compile_networks
@@ -127,6 +128,8 @@ class _Stage:
         device = devices.resolve(config.device)
         processes = self._processes(device)
         devices.share_cores(processes if device.type == "cpu" else 1)
+        if device.type == "cpu":
+            keep_freed_memory()
         precision = devices.precision(config.train.precision, device)
         saved = path / "checkpoint.pt"
         resumed = checkpoint.load(saved) if saved.is_file() and not self.fresh else None
