@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from paucis.cli.parameters import FromStage, Init, NewRun, Overrides, Resume, Series, Stage, first_argument, of_series
+from paucis.cli.long_work import watched
+from paucis.cli.parameters import FromStage, Init, NewRun, Overrides, Resume, Series, Stage, first_argument
 
 
 def discover(
@@ -31,25 +32,23 @@ def discover(
 ) -> None:
     """Learn to segment what has the shapes of reference masks, in images without any label; then `predict`."""
     from paucis.cli import render
-    from paucis.options import parse_overrides
     from paucis.workflows.discover import discover as work
-    from paucis.workflows.hooks import Hooks
 
     images, given = first_argument(images, overrides)
-    with render.follow() as screen:
-        done = work(
-            images,
-            shapes=shapes,
-            out=out,
-            field=field,
-            init=init,
-            recipe=recipe,
-            resume=resume,
-            stage=stage,
-            from_stage=from_stage,
-            options=parse_overrides(of_series(given, series)),
-            hooks=Hooks(screen.tell, screen.progress, screen.report),
-        )
+    done = watched(
+        work,
+        images,
+        given,
+        series,
+        shapes=shapes,
+        out=out,
+        field=field,
+        init=init,
+        recipe=recipe,
+        resume=resume,
+        stage=stage,
+        from_stage=from_stage,
+    )
     render.out(render.discovered(done))
     if not done.trained.finished:
         raise typer.Exit(130)

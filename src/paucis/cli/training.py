@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from paucis.cli.long_work import watched
 from paucis.cli.parameters import (
     FromStage,
     Init,
@@ -16,7 +17,6 @@ from paucis.cli.parameters import (
     Stage,
     first_argument,
     folders_and_options,
-    of_series,
 )
 
 
@@ -40,26 +40,24 @@ def train(
 ) -> None:
     """Train a method on a dataset, of which few cases are labeled."""
     from paucis.cli import render
-    from paucis.options import parse_overrides
-    from paucis.workflows.hooks import Hooks
     from paucis.workflows.train import train as run
 
     dataset, given = first_argument(dataset, overrides)
-    with render.follow() as screen:
-        trained = run(
-            dataset,
-            out=out,
-            method=method,
-            labels=labels,
-            plugs=tuple(plug or ()),
-            init=init,
-            recipe=recipe,
-            resume=resume,
-            stage=stage,
-            from_stage=from_stage,
-            options=parse_overrides(of_series(given, series)),
-            hooks=Hooks(screen.tell, screen.progress, screen.report),
-        )
+    trained = watched(
+        run,
+        dataset,
+        given,
+        series,
+        out=out,
+        method=method,
+        labels=labels,
+        plugs=tuple(plug or ()),
+        init=init,
+        recipe=recipe,
+        resume=resume,
+        stage=stage,
+        from_stage=from_stage,
+    )
     render.out(render.trained(trained))
     if not trained.finished:
         raise typer.Exit(130)
@@ -87,24 +85,22 @@ def pretrain(
 ) -> None:
     """Pretrain a network on images, looking at no label; `train --init` starts from it."""
     from paucis.cli import render
-    from paucis.options import parse_overrides
-    from paucis.workflows.hooks import Hooks
     from paucis.workflows.pretrain import pretrain as work
 
     folders, given = folders_and_options(images, overrides)
-    with render.follow() as screen:
-        done = work(
-            folders or None,
-            out=out,
-            method=method,
-            init=init,
-            recipe=recipe,
-            resume=resume,
-            stage=stage,
-            from_stage=from_stage,
-            options=parse_overrides(of_series(given, series)),
-            hooks=Hooks(screen.tell, screen.progress, screen.report),
-        )
+    done = watched(
+        work,
+        folders or None,
+        given,
+        series,
+        out=out,
+        method=method,
+        init=init,
+        recipe=recipe,
+        resume=resume,
+        stage=stage,
+        from_stage=from_stage,
+    )
     render.out(render.trained(done, "pretrain"))
     if not done.finished:
         raise typer.Exit(130)
