@@ -15,8 +15,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless, generate_
 
 from making_dicom import MR, OBLIQUE, PATIENT, SAGITTAL, enhanced, head, noise, pixels, save, series
 from paucis.data import dicom, formats
-from paucis.data.dicom_files import choose, index
-from paucis.data.dicom_pixels import frames
+from paucis.data.dicom.files import choose, index
+from paucis.data.dicom.pixels import frames
 from paucis.data.layouts import recognize, scans
 from paucis.errors import PaucisError
 

@@ -68,7 +68,7 @@ def predict(
         weights: ``best`` or ``last``; None takes the best where validation chose one.
         role: ``val``, ``test``, ``labeled`` or ``unlabeled``: of the dataset ``scans``, only the cases that the (first)
             run's split gives this role.
-        series: of DICOM scans, the series to predict (``paucis.data.dicom_files.choose``); None takes all.
+        series: of DICOM scans, the series to predict (``paucis.data.dicom.files.choose``); None takes all.
         form: ``own``, each scan's own format (NIfTI for DICOM scans); or ``dicom-seg``, masks as DICOM segmentations.
         save_probabilities: also writes one map of probabilities per class.
         keep: leave the cases that an earlier call wrote to ``out`` in its table and manifest.

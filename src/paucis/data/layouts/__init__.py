@@ -31,7 +31,7 @@ def recognize(root: Path, series: str | None = None) -> Dataset:
 
     Args:
         root: the folder; a manifest file; or the ``dataset.json`` of a folder.
-        series: of DICOM, the series that are cases (``paucis.data.dicom_files.choose``); None takes all.
+        series: of DICOM, the series that are cases (``paucis.data.dicom.files.choose``); None takes all.
 
     Returns:
         The dataset. ``classes`` and ``values`` are empty where only the masks can tell them (``with_classes``).

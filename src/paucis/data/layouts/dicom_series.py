@@ -29,7 +29,7 @@ from paucis.data.problems import Problem
 from paucis.errors import PaucisError
 
 if TYPE_CHECKING:
-    from paucis.data.dicom_files import Index, Instance, Series
+    from paucis.data.dicom.files import Index, Instance, Series
 
 LAYOUT = "dicom"
 _OTHERS = tuple(suffix for suffix in formats.SUFFIXES if suffix not in dicom.SUFFIXES)
@@ -71,7 +71,7 @@ def fits(root: Path) -> bool:
 
 
 def read(root: Path, series: str | None = None) -> Dataset:
-    """A case for each series, or for each that the rule names (``paucis.data.dicom_files.choose``).
+    """A case for each series, or for each that the rule names (``paucis.data.dicom.files.choose``).
 
     Classes are those of a ``dataset.json``, else the labels of the segments: one class for each label, in the order
     of their numbers, whatever number a segmentation gives them.
@@ -155,13 +155,13 @@ def _any_dicom(folder: Path, deep: bool) -> bool:
 
 
 def _index(folder: Path) -> Index:
-    from paucis.data.dicom_files import index  # what needs pydicom is loaded for DICOM alone
+    from paucis.data.dicom.files import index  # what needs pydicom is loaded for DICOM alone
 
     return index(folder)
 
 
 def _chosen(index: Index, rule: str | None) -> list[Series]:
-    from paucis.data.dicom_files import choose
+    from paucis.data.dicom.files import choose
 
     usable = [one for one in index.images if not _reason(one, index)]
     return choose(usable, rule)
@@ -313,7 +313,7 @@ def _row(one: Series, case: str, reason: str) -> SeriesFound:
 
 
 def _other(one: Instance, used: Iterable[Path | None]) -> SeriesFound:
-    from paucis.data.dicom_files import short_name
+    from paucis.data.dicom.files import short_name
 
     files = {dicom.members(path)[0] for path in used if path is not None}
     reason = ("a mask" if one.path in files else "belongs to no series") if one.modality == "SEG" else "no image"

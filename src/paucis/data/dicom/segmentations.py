@@ -20,9 +20,9 @@ import pydicom
 from numpy.typing import NDArray
 
 from paucis.data.case import Geometry, Grid, Volume
-from paucis.data.dicom_files import reading
-from paucis.data.dicom_pixels import frames
-from paucis.data.dicom_planes import POSITION, SPACING, Plane, group, planes_of, tolerance
+from paucis.data.dicom.files import reading
+from paucis.data.dicom.pixels import frames
+from paucis.data.dicom.planes import POSITION, SPACING, Plane, group, planes_of, tolerance
 from paucis.errors import PaucisError
 
 _BACKGROUND = ("125040", "DCM")

@@ -17,8 +17,8 @@ import pydicom
 from numpy.typing import NDArray
 
 from paucis.data.case import Geometry
-from paucis.data.dicom import TOLERANCE as VARIABLE
-from paucis.data.dicom_files import reading
+from paucis.data.dicom.core import TOLERANCE as VARIABLE
+from paucis.data.dicom.files import reading
 from paucis.errors import PaucisError
 
 TOLERANCE_MM = 0.1

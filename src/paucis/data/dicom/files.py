@@ -21,7 +21,7 @@ from typing import Any
 
 import pydicom
 
-from paucis.data.dicom import has_magic
+from paucis.data.dicom.core import has_magic
 from paucis.errors import PaucisError
 
 NOT_IMAGES = frozenset((

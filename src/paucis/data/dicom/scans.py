@@ -1,15 +1,7 @@
-"""DICOM as one of the formats: what may stand for a scan, and the door to what reads and writes it.
-
-A scan is named by a file (all its frames), by a folder that holds one series of images at any depth, or, where a
-folder holds several, by ``FOLDER#SERIES-INSTANCE-UID``. A mask is a segmentation object, whose segment numbers
-``FILE#1=2,2=1`` renumbers, or an image of class numbers.
-
-pydicom and highdicom are an extra of the package, and loaded when a DICOM file is met.
-"""
+"""Scans and masks by their address: read, written, and named. What needs pydicom is loaded on first use."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,44 +9,17 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from paucis.data.case import Geometry, Grid, Volume
+from paucis.data.dicom.addresses import fits, is_address, renumbered, series_of
+from paucis.data.dicom.core import SUFFIXES
 from paucis.errors import PaucisError
 
 if TYPE_CHECKING:
-    from paucis.data import dicom_files as _files
-    from paucis.data.dicom_planes import Plane
-    from paucis.data.dicom_segments import Segment
-
-TOLERANCE = "PAUCIS_SLICE_TOLERANCE"
-"""Environment variable: how far in mm a slice may lie from the regular grid. It reaches processes that read, too."""
-SUFFIXES = (".dcm", ".dicom", ".ima")
-_SERIES = re.compile(r"^(.+)#([0-2](?:\.\d+)+)$")
-_VALUES = re.compile(r"^(.+)#(\d+=\d+(?:,\d+=\d+)*)$")
+    from paucis.data.dicom.files import Series
+    from paucis.data.dicom.planes import Plane
+    from paucis.data.dicom.segmentations import Segment
 
 
-class UnfitSourceError(PaucisError):
-    """A series lacks what a segmentation of it must refer to."""
-
-
-def fits(path: Path) -> bool:
-    """Whether a path is for this module: an address, a folder, or a file that begins as DICOM files do."""
-    return is_address(path) or path.suffix.lower() in SUFFIXES or has_magic(path)
-
-
-def has_magic(path: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
-def is_address(path: Path) -> bool:
-    """Whether a path is one of this module's and may be no file: a folder, a series of one, or renumbered segments."""
-    return path.is_dir() or _match(_SERIES, path) is not None or _match(_VALUES, path) is not None
-
-
-def address(series: _files.Series) -> Path:
+def address(series: Series) -> Path:
     """The path that stands for a series: its file, its folder, or folder and UID where others lie there too."""
     if len(series.instances) == 1:
         alone = _modules().files.index(series.folder)
@@ -68,8 +33,9 @@ def address(series: _files.Series) -> Path:
 
 def name(path: Path) -> str:
     """A case name for what a path stands for: the folder's or file's name, with a digest where there are several."""
-    if match := _match(_SERIES, path):
-        return f"{Path(match[1]).resolve().name}_{_modules().files.short_name(match[2])}"
+    folder, uid = series_of(path)
+    if uid is not None:
+        return f"{folder.resolve().name}_{_modules().files.short_name(uid)}"
     if path.is_dir():
         return path.resolve().name
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
@@ -81,8 +47,9 @@ def members(path: Path) -> list[Path]:
     Raises:
         PaucisError: nothing there, or several series.
     """
-    if match := _match(_VALUES, path):
-        return [Path(match[1])]
+    file, values = renumbered(path)
+    if values is not None:
+        return [file]
     if not is_address(path):
         return [path]
     return sorted(instance.path for instance in _series(path).instances)
@@ -133,12 +100,12 @@ def read_mask(path: Path, onto: Callable[[], Grid] | None = None) -> Volume:
     Raises:
         PaucisError: damaged, or not on that grid.
     """
-    file, values = _renumbered(path)
+    file, values = renumbered(path)
     if not is_segmentation(file):
         return read(file)
-    segments = _modules().segments
-    opened = segments.open_segmentation(file)
-    mask: Volume = segments.lay(opened, onto() if onto else segments.own_grid([opened]), values)
+    opener = _modules().segmentations
+    opened = opener.open_segmentation(file)
+    mask: Volume = opener.lay(opened, onto() if onto else opener.own_grid([opened]), values)
     return mask
 
 
@@ -148,16 +115,16 @@ def read_masks(paths: Sequence[Path]) -> list[Volume]:
     Raises:
         PaucisError: damaged, or on different grids.
     """
-    segments = _modules().segments
-    files = [_renumbered(path) for path in paths]
-    opened = [segments.open_segmentation(file) for file, _ in files]
-    grid = segments.own_grid(opened)
-    return [segments.lay(one, grid, values) for one, (_, values) in zip(opened, files, strict=True)]
+    opener = _modules().segmentations
+    files = [renumbered(path) for path in paths]
+    opened = [opener.open_segmentation(file) for file, _ in files]
+    grid = opener.own_grid(opened)
+    return [opener.lay(one, grid, values) for one, (_, values) in zip(opened, files, strict=True)]
 
 
 def is_segmentation(path: Path) -> bool:
     """Whether a path is a DICOM segmentation object."""
-    file, _ = _renumbered(path)
+    file, _ = renumbered(path)
     if not file.is_file() or not fits(file):
         return False
     found = _modules().files.look(file)
@@ -170,20 +137,8 @@ def segments(path: Path) -> tuple[Segment, ...]:
     Raises:
         PaucisError: damaged, or no segmentation.
     """
-    found: tuple[Segment, ...] = _modules().segments.open_segmentation(_renumbered(path)[0]).segments
+    found: tuple[Segment, ...] = _modules().segmentations.open_segmentation(renumbered(path)[0]).segments
     return found
-
-
-def renumber(path: Path, values: Mapping[int, int]) -> Path:
-    """The address of a segmentation whose segment numbers become other values; the path itself where none changes."""
-    changed = {number: value for number, value in values.items() if number != value}
-    return Path(f"{path}#{','.join(f'{a}={b}' for a, b in sorted(values.items()))}") if changed else path
-
-
-def fragment(path: Path) -> str:
-    """What an address adds to the files that it stands for, where that changes what is read of them."""
-    match = _match(_VALUES, path)
-    return match[2] if match else ""
 
 
 def write_segmentation(
@@ -228,10 +183,9 @@ def _stacked(path: Path) -> tuple[list[Plane], Geometry]:
     return stacked
 
 
-def _series(path: Path) -> _files.Series:
+def _series(path: Path) -> Series:
     files = _modules().files
-    match = _match(_SERIES, path)
-    folder, uid = (Path(match[1]), match[2]) if match else (path, None)
+    folder, uid = series_of(path)
     if not folder.is_dir():
         raise PaucisError(f"{folder} does not exist: check the path")
     index = files.index(folder)
@@ -243,30 +197,18 @@ def _series(path: Path) -> _files.Series:
     if len(found) > 1:
         listed = "; ".join(files.told(series) for series in found[:4])
         raise PaucisError(f"{path} holds {len(found)} series ({listed}): choose one with --series")
-    series: _files.Series = found[0]
+    series: Series = found[0]
     return series
-
-
-def _renumbered(path: Path) -> tuple[Path, dict[int, int] | None]:
-    match = _match(_VALUES, path)
-    if not match:
-        return path, None
-    return Path(match[1]), {int(a): int(b) for a, b in (pair.split("=") for pair in match[2].split(","))}
-
-
-def _match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
-    """The parts of an address; None for what is the plain name of something."""
-    return pattern.match(str(path)) if "#" in path.name and not path.exists() else None
 
 
 class _Modules:
     """The modules that need pydicom, loaded together."""
 
     def __init__(self) -> None:
-        from paucis.data import dicom_files, dicom_pixels, dicom_planes, dicom_segments, dicom_writing
+        from paucis.data.dicom import files, pixels, planes, segmentations, writing
 
-        self.files, self.planes, self.pixels = dicom_files, dicom_planes, dicom_pixels
-        self.segments, self.writing = dicom_segments, dicom_writing
+        self.files, self.planes, self.pixels = files, planes, pixels
+        self.segmentations, self.writing = segmentations, writing
 
 
 def _modules() -> Any:

@@ -18,8 +18,8 @@ import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from paucis.data.dicom_files import reading
-from paucis.data.dicom_planes import Plane
+from paucis.data.dicom.files import reading
+from paucis.data.dicom.planes import Plane
 from paucis.data.volumes import quiet
 from paucis.errors import PaucisError
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import Collection
 
 import paucis
-from paucis.data.dicom import UnfitSourceError
-from paucis.data.dicom_files import reading
-from paucis.data.dicom_planes import Plane
+from paucis.data.dicom.core import UnfitSourceError
+from paucis.data.dicom.files import reading
+from paucis.data.dicom.planes import Plane
 from paucis.errors import PaucisError
 
 _STRUCTURE = ("91723000", "SCT", "Anatomical Structure")
