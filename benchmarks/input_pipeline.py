@@ -60,18 +60,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepared(folder: Path, name: str, cases: int, size: int) -> tuple[Material, Any]:
+def prepared(folder: Path, name: str, cases: int, edge: int) -> tuple[Material, Any]:
     """Phantoms as a training finds them; what is there already is taken."""
     scans = folder / "phantoms"
     if not scans.exists():
-        write_phantoms(scans, cases, labeled=cases // 2, test=0, size=size, seed=0)
-    run = RunFolder(folder / name)
+        write_phantoms(scans, cases, labeled=cases // 2, test=0, size=edge, seed=0)
+    run, size = RunFolder(folder / name), WORK[name.partition("-")[0]]["size"]
     values = {
         "method": "mean_teacher",
         "data.cache": str(folder / "cache"),
         "data.validation": 0.0,
-        "data.dims": str(len(WORK[name]["size"])),
-        "data.patch": ",".join(map(str, WORK[name]["size"])),
+        "data.dims": str(len(size)),
+        "data.patch": ",".join(map(str, size)),
     }
     material, plan = prepare(run, fresh(run, scans, values, (), None, False, ()), Hooks())
     return material, plan.task()
@@ -80,7 +80,7 @@ def prepared(folder: Path, name: str, cases: int, size: int) -> tuple[Material, 
 def pipeline(options: argparse.Namespace) -> dict[str, float]:
     """Crops a second of each number of loader processes, and seconds of augmentation of one crop."""
     name, streams, folder = options.side
-    material, task = prepared(Path(folder), name, options.cases, options.size)
+    material, task = prepared(Path(folder), f"{name}-{streams}", options.cases, options.size)
     batch = WORK[name]["batch"]
     both = streams == "both"
     stream = BatchStream(
