@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from paucis.engine.config import Config, resolve
+from paucis.workflows.benchmark.choosing import looks
 from paucis.workflows.benchmark.folder import FEW, RunPlace
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pool import Ended, Pool, Slot, slots
 from paucis.workflows.benchmark.results import Results, figure
-from paucis.workflows.benchmark.rounds import Rounds, looks
+from paucis.workflows.benchmark.rounds import Rounds
 from paucis.workflows.benchmark.running import Grid, Hooks, opened
 from paucis.workflows.benchmark.suite import Suite
 

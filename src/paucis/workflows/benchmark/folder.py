@@ -16,9 +16,9 @@ from paucis.engine.config import Config
 from paucis.engine.files import read_json, write_json
 from paucis.engine.runs import RunFolder
 from paucis.errors import PaucisError
+from paucis.workflows.benchmark.choosing import asked
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.pool import Slot
-from paucis.workflows.benchmark.rounds import asked
 from paucis.workflows.benchmark.suite import Suite
 
 MARK = "suite.json"

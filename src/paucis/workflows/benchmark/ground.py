@@ -26,7 +26,6 @@ from paucis.errors import PaucisError
 from paucis.methods.base import METHODS, Setting
 from paucis.registry import nearest
 from paucis.workflows.benchmark.grid import Job
-from paucis.workflows.benchmark.rounds import asking
 from paucis.workflows.benchmark.suite import Suite
 from paucis.workflows.preparing import CPU_BUDGET, fitted
 
@@ -138,7 +137,7 @@ class Ground:
         if self.suite.rounds is not None:
             rounds, labeled = self.suite.rounds, {case.name for case in dataset.cases if case.label is not None}
             pool = tuple(case for case in roles.unlabeled if case.name in labeled)
-            if rules := asking(job, rounds):
+            if rules := rounds.asked(job.entry.rule, job.round):
                 shown += [rules, rounds.add, rounds.one_per_patient, rounds.predict, [case.name for case in pool]]
         key = _key(job, split, plan, shown)
         mine = tuple(roles.labeled) if self.suite.rounds is not None else ()

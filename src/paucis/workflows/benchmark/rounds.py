@@ -14,22 +14,15 @@ The first run of a seed is common to all rules.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from paucis.engine.seeds import derive
 from paucis.errors import PaucisError
-from paucis.evaluation.suggestion import NEEDS, RULES
+from paucis.evaluation.suggestion import RULES
 from paucis.inference.options import PredictOptions
 from paucis.options import build
 from paucis.registry import nearest
-
-if TYPE_CHECKING:
-    from paucis.workflows.benchmark.grid import Job
-    from paucis.workflows.benchmark.ground import Ground, Prepared
-    from paucis.workflows.benchmark.results import Results
 
 KEYS = ("add", "number", "rules", "one_per_patient", "predict")
 START = "start"
@@ -61,6 +54,12 @@ class Rounds:
     def all_labels(self, start: str | None) -> list[str | None]:
         """The budgets of all rounds."""
         return [self.labels(start, number) for number in range(self.number + 1)]
+
+    def asked(self, rule: str | None, number: int) -> tuple[str, ...]:
+        """The rules that choose after a run of a round: all after the first, its own later, none after the last."""
+        if number == 0:
+            return self.rules
+        return (str(rule),) if number < self.number else ()
 
 
 def read_rounds(content: Any) -> Rounds:
@@ -97,87 +96,3 @@ def read_rounds(content: Any) -> Rounds:
             "{samples: 8} of aua, or {flips: true}"
         )
     return Rounds(content["add"], content["number"], rules, content.get("one_per_patient", False), dict(predict))
-
-
-def planned(ground: Ground, jobs: Sequence[Job], results: Results) -> list[Prepared]:
-    """Every run of a suite with rounds; those whose labels no rule has chosen yet are ``waiting``.
-
-    Args:
-        ground: the dataset.
-        jobs: all runs, the rounds of a seed in order.
-        results: what is finished; its rows hold the choices.
-
-    Raises:
-        PaucisError: as ``Ground.prepare``; also, too few scans to choose from.
-    """
-    rounds = ground.suite.rounds
-    assert rounds is not None
-    last: dict[tuple[str, int, int | None], Prepared] = {}
-    runs: list[Prepared] = []
-    for job in jobs:
-        place = (job.entry.name, job.seed, job.fold)
-        if job.round == 0:
-            run = ground.prepare(job)
-            if len(run.pool) < rounds.add * rounds.number:
-                raise PaucisError(
-                    f"suite '{ground.suite.name}', {job}: {len(run.pool)} further scans have labels, and "
-                    f"{rounds.number} rounds of {rounds.add} need more: hold out less, or shorten the rounds"
-                )
-        else:
-            before = last[place]
-            chosen = choices(results, before).get(str(job.entry.rule))
-            if chosen is None:
-                run = replace(before, job=job, key=f"waiting-{'-'.join(map(str, place))}-{job.round}", waiting=True)
-            else:
-                run = ground.prepare(job, (*before.added, *chosen))
-        last[place] = run
-        runs.append(run)
-    return runs
-
-
-def choices(results: Results, run: Prepared) -> dict[str, list[str]]:
-    """The scans that each rule chose after a finished run, by rule.
-
-    Raises:
-        PaucisError: its row holds none.
-    """
-    if run.waiting or not results.finished(run.key):
-        return {}
-    try:
-        return dict(json.loads(results.rows[run.key]["suggested"]))
-    except (KeyError, ValueError, TypeError):
-        raise PaucisError(
-            f"{results.path}: row {run.key} does not say what was chosen after it: restore it, or take the row out"
-        ) from None
-
-
-def asked(run: Prepared, rounds: Rounds) -> dict[str, Any] | None:
-    """What a run is to choose when it is trained, as its process is told; None after the last round."""
-    rules = asking(run.job, rounds)
-    if not rules:
-        return None
-    return {
-        "rules": list(rules),
-        "count": rounds.add,
-        "one_per_patient": rounds.one_per_patient,
-        "predict": rounds.predict,
-        "seed": derive(run.job.seed, run.job.fold or 0, "suggest", run.job.round),
-    }
-
-
-def asking(job: Job, rounds: Rounds) -> tuple[str, ...]:
-    """The rules that choose after a run: all after the first, its own after the others, none after the last."""
-    if job.round == 0:
-        return rounds.rules
-    return (str(job.entry.rule),) if job.round < rounds.number else ()
-
-
-def looks(run: Prepared, rounds: Rounds) -> float:
-    """Scans that a run looks at to choose, for an estimate: 1 each where all rules look, a share where fewer do."""
-    passes = max(build(PredictOptions, rounds.predict, "predict.").dropout, 1)
-
-    def cost(rules: Sequence[str]) -> int:
-        needs = frozenset[str]().union(*(NEEDS[rule] for rule in rules))
-        return (passes if needs - {"features"} else 0) + ("features" in needs)
-
-    return len(run.pool) * cost(asking(run.job, rounds)) / max(cost(rounds.rules), 1)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from paucis.errors import PaucisError
+from paucis.workflows.benchmark.choosing import planned
 from paucis.workflows.benchmark.folder import RunPlace, claimed
 from paucis.workflows.benchmark.grid import chosen, expand
 from paucis.workflows.benchmark.ground import Ground, Prepared
 from paucis.workflows.benchmark.pool import Ended, Pool, Slot, check_jobs, slots
 from paucis.workflows.benchmark.report import write_report
 from paucis.workflows.benchmark.results import Results
-from paucis.workflows.benchmark.rounds import planned
 from paucis.workflows.benchmark.suite import Suite, find
 
 Tell = Callable[[str], None]
