@@ -13,11 +13,11 @@ from engine import TASKS, Engine, builder, make_batch, make_setting
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.errors import PaucisError
 from paucis.methods.base import Clock, Prediction
-from paucis.methods.certain_retraining import CertainRetraining
 from paucis.methods.label_views import LabelView
 from paucis.methods.ld import LocalDiscrimination
 from paucis.methods.region_clustering import clustered, region_sums
 from paucis.methods.shape_guided import ShapeGuided, ShapeGuidedOptions, collapse
+from paucis.methods.shape_guided.retraining import CertainRetraining
 
 TASK = Task(2, 1, 2, (32, 24), (1.0, 1.0), flips=(0, 1))
 
@@ -154,7 +154,8 @@ def test_a_generator_that_looks_differently_answers_in_the_images_own_geometry()
 @pytest.mark.parametrize("weighting", ["certain", "uncertain", "uniform"])
 def test_retraining_equals_the_loop_over_voxels(weighting: str) -> None:
     torch.manual_seed(0)
-    method = CertainRetraining(builder(TASK, dropout=(0.0,)), TASK, ShapeGuidedOptions(clusters=3), None, weighting)
+    build, options = builder(TASK, dropout=(0.0,)), ShapeGuidedOptions(clusters=3)
+    method = CertainRetraining(build, TASK, options, guided(), weighting)
     images = torch.randn(2, 1, *TASK.patch)
     labels = torch.randint(0, 2, (2, *TASK.patch))
     labels[:, :3] = IGNORE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from paucis.batch import IGNORE, Batch, Task
 from paucis.losses.segmentation import cross_entropy
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Stage, StepResult
-from paucis.methods.shape_guided import CERTAIN_LABELS, REFINED, SHAPES, ShapeGuided, chosen
+from paucis.methods.ld import LocalDiscrimination
+from paucis.methods.shape_guided.options import CERTAIN_LABELS, NAME, REFINED, SHAPES, ShapeGuidedOptions, chosen
 from paucis.methods.surveying import Surveying
 from paucis.networks.base import Network
-
-if TYPE_CHECKING:
-    from paucis.methods.shape_guided import ShapeGuidedOptions
 
 
 class CertainRetraining(Surveying):
@@ -30,7 +28,7 @@ class CertainRetraining(Surveying):
         build: makes a freshly initialised network.
         task: the task.
         options: of all stages.
-        generator: the network that the labels are of; a fresh one where none is given.
+        generator: the network that the labels are of; copied.
         weighting: what w is.
         earlier: networks of the retrainings before, by weighting.
 
@@ -41,8 +39,8 @@ class CertainRetraining(Surveying):
         two channels and a softmax instead of one and a sigmoid. The network is the configured one.
     """
 
-    name = ShapeGuided.name
-    Options = ShapeGuided.Options
+    name = NAME
+    Options = ShapeGuidedOptions
     uses_labeled = False
 
     def __init__(
@@ -50,14 +48,13 @@ class CertainRetraining(Surveying):
         build: Build,
         task: Task,
         options: ShapeGuidedOptions,
-        generator: ShapeGuided | None = None,
+        generator: Surveying,
         weighting: str = "certain",
         earlier: dict[str, Network] | None = None,
     ) -> None:
         super().__init__(build, task, options)
         self.network = build()
-        generator = ShapeGuided(build, task, options) if generator is None else deepcopy(generator)
-        self.generator = generator.requires_grad_(False)
+        self.generator = deepcopy(generator).requires_grad_(False)
         self.weighting = weighting
         self.earlier = nn.ModuleDict({name: deepcopy(network) for name, network in (earlier or {}).items()})
         self.earlier.requires_grad_(False)
@@ -115,6 +112,7 @@ class CertainRetraining(Surveying):
 
     def cluster(self, images: Tensor) -> Tensor:
         """The generator's clusters (B, C, *spatial)."""
+        assert isinstance(self.generator, LocalDiscrimination)
         return self.generator.cluster(images)
 
 
@@ -126,7 +124,7 @@ def retraining(options: ShapeGuidedOptions) -> tuple[Stage, ...]:
 def _stage(options: ShapeGuidedOptions, number: int) -> Stage:
     def make(build: Build, task: Task, earlier: dict[str, Method]) -> Method:
         done = {name: earlier[_name(options, k)].networks()[0] for k, name in enumerate(options.weighting[:number])}
-        generator = cast(ShapeGuided, earlier[SHAPES])
+        generator = cast(Surveying, earlier[SHAPES])
         return CertainRetraining(build, task, options, generator, options.weighting[number], done)
 
     settings = {"kind": "adam", "rate": 1e-3, "weight_decay": 0.0, "schedule": "constant"}

@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from paucis.batch import Batch, Task
-from paucis.errors import PaucisError
 from paucis.losses.shape_adversary import passing_loss, telling_loss
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Setting, Stage, StepResult, register, trainable
 from paucis.methods.label_views import LabelView
 from paucis.methods.ld import PATCHES, LDOptions, LocalDiscrimination
 from paucis.methods.region_clustering import clustered, region_sums
+from paucis.methods.shape_guided.options import CLUSTERING, CLUSTERS, NAME, SHAPES, ShapeGuidedOptions, chosen
+from paucis.methods.shape_guided.retraining import retraining
 from paucis.methods.surveying import Surveying, Surveyor
 from paucis.networks.blocks import resize_to
 from paucis.networks.shape_discriminator import LEAST, ShapeDiscriminator
-from paucis.options import option
-from paucis.registry import nearest
 
-SHAPES, REFINED = "shapes", "refined"
-CLUSTERS, CLUSTERING = "clusters", "clustering"
-CERTAIN_LABELS = "certain-labels"
 WATCHED = 50
 """Steps over which the share of the target channel is averaged, and before which nothing is said of it."""
 
 
-@dataclass(frozen=True)
-class ShapeGuidedOptions(LDOptions):
-    """Options of shape-guided segmentation; defaults of the paper and its code."""
-
-    clusters: int = option(8, "clusters of voxels; the first is the target", minimum=2)
-    adversary: float = option(1.0, "weight of passing for a reference mask", minimum=0.0)
-    discriminator_rate: float = option(5e-5, "learning rate of the discriminator (Adam)", minimum=0.0)
-    discriminator_schedule: str = option(
-        "halving", "course of that rate over the stage", choices=("halving", "poly", "constant")
-    )
-    slope: float = option(
-        0.2, "of the discriminator's leaky ReLU below 0; 1 = linear layers, as in the published code", maximum=1.0
-    )
-    refinement: float = option(
-        0.3, "share of the steps that retraining on pseudo-labels takes; 0 = none", minimum=0.0, maximum=0.9
-    )
-    views: int = option(30, "looks at an image that its pseudo-label is the mean of", minimum=1)
-    weighting: tuple[str, ...] = option(
-        ("certain",),
-        "weight of a pseudo-label: certain (1 - u), uncertain (u, as printed in Eq. 23), uniform (1); of several a "
-        "network each, the first is `refined`",
-        choices=("certain", "uncertain", "uniform"),
-    )
-
-
-@register("shape_guided")
+@register(NAME)
 class ShapeGuided(Surveying, LocalDiscrimination):
     """Segmentation without labels: one cluster of voxels is made to have the shapes of masks from elsewhere.
 
@@ -61,7 +31,7 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     - ``shapes``: ``L = L_Pd + L_Hm + 10 L_Rd + 0.1 L_entropy + L_adv`` (Eq. 33). ``L_adv = BCE(d(r_1), 1)`` makes the
       first cluster's map pass for a reference mask (Eq. 34); a discriminator d of its own phase learns to tell the two
       apart (Eq. 31-32). With d, the Kullback-Leibler divergence of Eq. 19 never has to be written down.
-    - ``refined``: a network from scratch on pseudo-labels of this one (``paucis.methods.certain_retraining``).
+    - ``refined``: a network from scratch on pseudo-labels of this one (``retraining``).
 
     Answers: ``clusters``, the first cluster of the clustering branch; ``clustering``, the shares of voxels in the
     regions' prototypes (Eq. 20), those of the whole scan.
@@ -166,8 +136,6 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     @classmethod
     def stages(cls, options: LDOptions) -> tuple[Stage, ...]:
         """``patches``, ``shapes``, and a retraining for each weighting; ``patches`` is left out where warmup is 0."""
-        from paucis.methods.certain_retraining import retraining
-
         assert isinstance(options, ShapeGuidedOptions)
 
         def begin(build: Build, task: Task, earlier: dict[str, Method]) -> Method:
@@ -258,18 +226,6 @@ def collapse(target: float, shapes: float) -> str | None:
         f"{100 * shapes:.2g} %; train for longer, change method.adversary or method.discriminator_rate, or take "
         "another seed"
     )
-
-
-def chosen(method: Method, output: str) -> str:
-    """``output``, once it is known to be an answer of the method.
-
-    Raises:
-        PaucisError: it is none.
-    """
-    if output not in method.outputs:
-        known = ", ".join(method.outputs)
-        raise PaucisError(f"output={output}: no answer of this run{nearest(output, list(method.outputs))} ({known})")
-    return output
 
 
 def _adam(every: float) -> dict[str, Any]:
