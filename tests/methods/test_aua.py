@@ -12,10 +12,10 @@ from engine import PLAIN, TASKS, Engine, Seen, builder, make_batch, make_setting
 from paucis.batch import IGNORE, Annotated
 from paucis.losses import generalized_energy_distance, prototype_contrastive, stochastic_nll
 from paucis.methods.aua import Aua
-from paucis.methods.aua_first import AleatoricConsistency, AuaOptions, BoundaryContrast
+from paucis.methods.aua.first import AleatoricConsistency, AuaOptions, BoundaryContrast
+from paucis.methods.aua.prototypes import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.base import Phase
 from paucis.methods.boundary import near_boundary
-from paucis.methods.prototype_stage import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.prototypes import Prototypes
 
 BATCH = make_batch(TASKS[2])

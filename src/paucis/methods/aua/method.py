@@ -10,10 +10,10 @@ from torch import Tensor
 
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.losses.pairwise_contrast import pairwise_contrastive
-from paucis.methods.aua_first import AleatoricConsistency, AuaOptions, sampled
+from paucis.methods.aua.first import AleatoricConsistency, AuaOptions, sampled
+from paucis.methods.aua.prototypes import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, Stage, StepResult, register
 from paucis.methods.decoders import decoder_sites
-from paucis.methods.prototype_stage import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.prototypes import Prototypes
 from paucis.methods.pseudo_labels import pseudo_labels
 from paucis.methods.student_teacher import teacher_problems
@@ -29,7 +29,7 @@ FIRST, PROTOTYPES, SECOND = "stage1", "prototypes", "stage2"
 class Aua(Method):
     """Three stages: a stochastic mean teacher, prototypes of its features, retraining with its pseudo-labels.
 
-    - ``stage1``: ``L = L_sup + lambda_g GED + lambda_c L_BCL`` (Eq. 14), see ``aua_first``.
+    - ``stage1``: ``L = L_sup + lambda_g GED + lambda_c L_BCL`` (Eq. 14), see ``first``.
     - ``prototypes``: mean and variance of each class's features over labeled crops (Eq. 13), by the trained student.
     - ``stage2``: a network from scratch, ``L = L_seg(labeled) + L_seg(pseudo-labeled) + lambda_r (PCL + PCL)``
       (Eq. 15), with ``L_seg = ce CE + dice Dice``.
