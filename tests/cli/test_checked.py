@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from paucis.cli.checked import checked
+import pytest
+
+from paucis.cli.checked import checked, forecasted
 from paucis.data.problems import Problem
 from paucis.workflows.check import ClassFound, Range, Report
+from paucis.workflows.forecast import Forecast
 
 REPORT = Report(
     root=Path("/data/liver"),
@@ -75,3 +79,64 @@ def test_problems_of_one_kind_are_told_together_with_one_remedy() -> None:
         "  imagesTr/a: is constant\n  imagesTr/b: is constant\n  imagesTr/c: is constant\n"
         "  and 4 more (--json lists all)\n    -> leave it out",
     ]
+
+
+TRAINING = Forecast(
+    method="mean_teacher",
+    network="vnet",
+    device="cpu",
+    patch=(64, 64, 80),
+    batch_size=2,
+    unlabeled_batch_size=4,
+    steps=6000,
+    step_seconds=0.5,
+    validations=5,
+    seconds=3100.0,
+    memory=3 * 2**29,
+    available=8 * 2**30,
+    cache=200 * 2**20,
+    disk=50 * 2**30,
+)
+
+
+def test_a_training_is_told_by_memory_time_and_disk() -> None:
+    assert forecasted(TRAINING).splitlines() == [
+        "training   mean_teacher with vnet: 2 labeled and 4 unlabeled crops of 64 x 64 x 80 a step",
+        "memory     1.5 GiB of 8.0 GiB that are free, cpu",
+        "a step     0.5 s",
+        "the run    51.7 min for 6000 steps and 5 validations",
+        "disk       at most 200 MiB of 50.0 GiB that are free, for prepared cases",
+    ]
+
+
+def test_a_training_that_does_not_fit_has_no_time() -> None:
+    text = forecasted(replace(TRAINING, memory=None, step_seconds=None, seconds=None, unlabeled_batch_size=0))
+    assert "memory     more than 8.0 GiB that are free, cpu" in text
+    assert "memory ran out" in text
+    assert "unlabeled" not in text
+    assert "the run" not in text
+
+
+def test_options_of_a_training_need_one(phantoms: Path, refused: Callable[..., str]) -> None:
+    assert "--training" in refused("check", phantoms, "--method", "mean_teacher")
+
+
+def test_a_training_too_large_is_told_with_the_page_and_refused(
+    phantoms: Path, cli: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def forecast(dataset: Path, values: dict[str, object], plugs: tuple[str, ...], recipe: str | None, hooks: object):
+        asked.append((values, plugs, recipe))
+        return replace(TRAINING, available=2**30, lower={"train.batch_size": "2"}, lowered=2**29)
+
+    monkeypatch.setattr("paucis.workflows.forecast.forecast", forecast)
+    done = cli("check", phantoms, "train.steps=70", "--training", "--method", "mean_teacher", "--labels", "2")
+    assert asked == [({"method": "mean_teacher", "labels": "2", "train.steps": "70"}, (), None)]
+    assert done.code == 2
+    assert "cases      8: 5 labeled, 3 unlabeled" in done.out
+    assert "training   mean_teacher with vnet" in done.out
+    assert done.err.strip().splitlines()[-1] == (
+        "paucis: the training takes 1.5 GiB, more than the 1.0 GiB that are free on cpu: "
+        "with train.batch_size=2 it takes 0.5 GiB"
+    )

@@ -1,4 +1,4 @@
-"""What ``paucis check`` found, laid out for reading: what there is, the classes, what is wrong and what to do."""
+"""What ``paucis check`` found, laid out for reading: what there is, what is wrong, what a training takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from paucis.data.problems import Problem
     from paucis.workflows.check import Range, Report
+    from paucis.workflows.forecast import Forecast
 
 LISTED = 40  # DICOM series that are listed
 SHOWN = 3  # problems of one kind that are told; the rest is counted
@@ -36,6 +37,40 @@ def checked(report: Report) -> str:
     if not report.problems:
         parts.append(["no problems"])
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def forecasted(found: Forecast) -> str:
+    """What a training takes, as text."""
+    crops = ((found.batch_size, "labeled"), (found.unlabeled_batch_size, "unlabeled"))
+    batch = " and ".join(f"{count} {kind}" for count, kind in crops if count)
+    memory = "more than" if found.memory is None else f"{_bytes(found.memory)} of"
+    rows = [
+        ("training", f"{found.method} with {found.network}: {batch} crops of {_by(found.patch)} a step"),
+        ("memory", f"{memory} {_bytes(found.available)} that are free, {found.device}"),
+        ("a step", f"{found.step_seconds:.3g} s" if found.step_seconds else "not measured: memory ran out"),
+    ]
+    if found.seconds is not None:
+        looks = f" and {found.validations} validations" if found.validations else ""
+        rows.append(("the run", f"{_duration(found.seconds)} for {found.steps} steps{looks}"))
+    rows.append(("disk", f"at most {_bytes(found.cache)} of {_bytes(found.disk)} that are free, for prepared cases"))
+    return "\n".join(_columns(rows, "ll"))
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "unknown bytes"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(1, round(seconds))} s"
 
 
 def _overview(report: Report) -> Iterator[tuple[str, str]]:

@@ -8,29 +8,61 @@ from typing import Annotated
 
 import typer
 
-from paucis.cli.parameters import Json, Overrides, Series, section
+from paucis.cli.parameters import Json, Overrides, Series, of_series, section
 
 
 def check(
     dataset: Annotated[Path, typer.Argument(help="Folder of scans.")],
     overrides: Overrides = None,
     series: Series = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also measure what a training takes; options as of `paucis train`.")
+    ] = False,
+    method: Annotated[str | None, typer.Option(help="Of the training. [default: supervised]")] = None,
+    labels: Annotated[str | None, typer.Option(help="Of the training: labeled cases.")] = None,
+    plug: Annotated[list[str] | None, typer.Option(help="Of the training: plug-in to carry; may be repeated.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of the training.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a folder of scans holds, and every problem with its remedy."""
+    """Tell what a folder of scans holds, every problem with its remedy, and what a training on it will take."""
     from paucis.cli import render
-    from paucis.cli.checked import checked
+    from paucis.cli.checked import checked, forecasted
     from paucis.data.options import DataOptions, cache_home
     from paucis.data.problems import refuse
-    from paucis.options import build
+    from paucis.errors import PaucisError
+    from paucis.options import build, parse_overrides
     from paucis.workflows.check import check_dataset
 
-    data = build(DataOptions, section(overrides, "data"), "data.")
+    asked = {"method": method, "labels": labels, "plug": plug, "recipe": recipe}
+    if training:
+        from paucis.workflows.request import asked as resolved
+
+        given = {name: value for name, value in asked.items() if value and name in ("method", "labels")}
+        values = {**given, **parse_overrides(of_series(list(overrides or []), series))}
+        data = resolved(dataset, values, tuple(plug or ()), recipe).data
+    else:
+        for name, value in asked.items():
+            if value:
+                raise PaucisError(f"--{name} is of a training: add --training to measure what it takes")
+        data = build(DataOptions, section(overrides, "data"), "data.")
     with render.progress() as progress:
         chosen = series or data.series
         report = check_dataset(dataset, group=data.group, series=chosen, store=cache_home(data), progress=progress)
-    render.out(json.dumps(report.as_dict(), indent=2) if as_json else checked(report))
+    content, found = report.as_dict(), None
+    if training and not report.errors:
+        from paucis.workflows.forecast import forecast
+        from paucis.workflows.hooks import Hooks
+
+        with render.follow() as screen:
+            found = forecast(dataset, values, tuple(plug or ()), recipe, Hooks(progress=screen.progress))
+        content["training"] = render.plain(found)
+    if as_json:
+        render.out(json.dumps(content, indent=2))
+    else:
+        render.out(checked(report) + (f"\n\n{forecasted(found)}" if found else ""))
     refuse(report.problems, "see above")
+    if found:
+        found.require()
 
 
 def prepare(

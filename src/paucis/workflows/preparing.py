@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 
 from paucis.batch import Task
 from paucis.data.cache import Cache
-from paucis.data.case import Dataset
+from paucis.data.case import Case, Dataset
 from paucis.data.checks import check
-from paucis.data.facts import gather
+from paucis.data.facts import CaseFacts, gather
 from paucis.data.field import with_fields
 from paucis.data.groups import regroup
 from paucis.data.layouts import ignored, recognize
@@ -41,11 +42,43 @@ TOLD = 3  # warnings about the data; the rest is counted
 LISTED = "`paucis check DATASET` lists all"
 
 
-def prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan]:
-    """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Planned:
+    """A training that is planned; nothing was written.
+
+    Attributes:
+        dataset: with its classes.
+        split: who is what.
+        roles: its cases.
+        used: cases that the training reads.
+        facts: of them, by name.
+        plan: what they are turned into.
+        shapes: reference masks, for a method that learns from them.
+    """
+
+    dataset: Dataset
+    split: Split
+    roles: Roles
+    used: tuple[Case, ...]
+    facts: Mapping[str, CaseFacts]
+    plan: Plan
+    shapes: ShapePrior | None
+
+
+def planned(config: Config, hooks: Hooks, split: Split | None = None, plan: Plan | None = None) -> Planned:
+    """Roles, checks and plan of a training.
+
+    Args:
+        config: of the run.
+        hooks: told of progress and warnings.
+        split: of a run that goes on; None makes it.
+        plan: likewise.
+
+    Raises:
+        PaucisError: a dataset with errors, or a method that cannot work with it.
+    """
     dataset = _dataset(config)
-    split = folder.split() if folder.split_file.is_file() else _split(dataset, config)
+    split = split or _split(dataset, config)
     roles, method = _roles(dataset, split, config), METHODS.get(config.method)
     used = [*roles.labeled, *roles.val] + ([*roles.unlabeled] if method.uses_unlabeled else [])
     store, workers = cache_home(config.data), prepare_workers(config.data)
@@ -53,9 +86,7 @@ def prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, 
     problems = [*problems, *check(dataclasses.replace(dataset, cases=tuple(used)), facts)]
     _refuse(problems, hooks)
     dataset = with_classes(dataset, facts.values()) if method.uses_labeled else _without_classes(dataset)
-    if folder.plan_file.is_file():
-        plan = folder.plan()
-    else:
+    if plan is None:
         training = dataclasses.replace(dataset, cases=(*roles.labeled, *roles.unlabeled))
         plan = fitted(make_plan(training, facts, config.data, _budget(config)), config)
     task = plan.task()
@@ -63,19 +94,29 @@ def prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, 
     shapes = _shapes(config, task)
     if shapes is not None:
         plan = dataclasses.replace(plan, classes=("background", "shape"), values=(0, shapes.value))
+    return Planned(dataset, split, roles, tuple(used), facts, plan, shapes)
+
+
+def prepare(folder: RunFolder, config: Config, hooks: Hooks) -> tuple[Material, Plan]:
+    """Everything before the first step, by the first process alone: roles, checks, plan, cache, the run's files."""
+    started = time.perf_counter()
+    split = folder.split() if folder.split_file.is_file() else None
+    found = planned(config, hooks, split, folder.plan() if folder.plan_file.is_file() else None)
+    roles, facts, plan, store = found.roles, found.facts, found.plan, cache_home(config.data)
     cache = Cache(store, plan)
     if hooks.tell:
-        hooks.tell(_summary(config, plan, roles, split, cache.estimate([facts[case.name] for case in used])))
-    cache.ensure(used, facts, workers, hooks.counting("preparing scans"))
+        size = cache.estimate([facts[case.name] for case in found.used])
+        hooks.tell(_summary(config, plan, roles, found.split, size))
+    cache.ensure(found.used, facts, prepare_workers(config.data), hooks.counting("preparing scans"))
     folder.path.mkdir(parents=True, exist_ok=True)
     plan.save(folder.plan_file)
-    split.save(folder.split_file)
+    found.split.save(folder.split_file)
     folder.write_environment()
-    if codes := codes_of(dataclasses.replace(dataset, cases=tuple(roles.labeled))):
+    if codes := codes_of(dataclasses.replace(found.dataset, cases=tuple(roles.labeled))):
         write_json(folder.segments_file, codes)
     write_json(folder.config_file, config.as_dict())
     folder.state(preparation_seconds=round(time.perf_counter() - started, 1))
-    return _material(cache, roles, facts, method.uses_unlabeled, shapes), plan
+    return _material(cache, roles, facts, METHODS.get(config.method).uses_unlabeled, found.shapes), plan
 
 
 def join(folder: RunFolder, config: Config) -> tuple[Material, Plan]:

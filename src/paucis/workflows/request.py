@@ -36,7 +36,6 @@ def fresh(
     also: Sequence[str | Path],
 ) -> Config:
     """Of a run that begins in an empty folder."""
-    source: Recipe | None = find(recipe) if recipe else None
     if dataset is None and resume:
         raise PaucisError(f"{folder.path}: holds no run to go on with: check --out, or name a dataset to start one")
     if dataset is None:
@@ -45,6 +44,18 @@ def fresh(
         if folder.config_file.is_file():
             raise PaucisError(f"{folder.path}: holds a run already: go on with --resume, or choose another --out")
         raise PaucisError(f"{folder.path}: is not empty and not a run: choose another --out")
+    return asked(dataset, values, plugs, recipe, also)
+
+
+def asked(
+    dataset: str | Path,
+    values: dict[str, Any],
+    plugs: tuple[str, ...] = (),
+    recipe: str | None = None,
+    also: Sequence[str | Path] = (),
+) -> Config:
+    """Of a run on a dataset: the recipe, and over it what was asked for."""
+    source: Recipe | None = find(recipe) if recipe else None
     if source is not None:
         plugs = plugs or source.plugs
         values = {**source.values, **values}
