@@ -114,7 +114,7 @@ class Follow(Callback):
         figures = {name: _number(value) for name, value in loop.latest.items()}
         seconds, waited, steps = self.spent
         self.spent = [0.0, 0.0, 0]
-        figures |= {"seconds_per_step": seconds / steps, "waiting_share": waited / max(seconds + waited, 1e-9)}
+        figures |= {"seconds_per_step": seconds / steps, "waiting_share": waited / max(seconds, 1e-9)}
         if trainer.is_global_zero:
             self.training.add(loop.stage, loop.done, figures)
             self._events(trainer, loop, "training", figures)
