@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 
 from paucis.batch import IGNORE
+from paucis.losses.directions import unit
+from paucis.methods.inst_disc import ImageBank
 from paucis.methods.memory import MemoryQueue, gathered, of_others
+from paucis.methods.prototypes import Prototypes
 
 CLASSES, CAPACITY, DIM = 3, 5, 4
+IMAGES = 7
 
 
 def samples(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -94,6 +98,14 @@ def test_one_process_gathers_nothing() -> None:
     assert gathered(tensor) is tensor
 
 
+def share(step: int, rank: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Vectors, their classes and images of a step, of which each of two processes has a half; None gives all."""
+    vectors, kinds = samples(6, 10 * step)
+    numbers = (torch.arange(6) * (step + 2)) % IMAGES
+    part = slice(None) if rank is None else slice(3 * rank, 3 * rank + 3)
+    return vectors[part], kinds[part], numbers[part]
+
+
 def _share(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -102,25 +114,57 @@ def _share(rank: int, port: int, folder: str) -> None:
         vectors, kinds = samples(6, 10 * step + rank)
         queue.add(vectors, kinds)
     torch.save(queue.state_dict(), Path(folder) / f"{rank}.pt")
+    prototypes, images = Prototypes(CLASSES, DIM), ImageBank(DIM)
+    images.begin(IMAGES)
+    for step in range(4):
+        vectors, kinds, numbers = share(step, rank)
+        prototypes.update(vectors, kinds)
+        images.update(unit(vectors), numbers, 0.5)
+    both = {"prototypes": prototypes.state_dict(), "images": images.state_dict()}
+    torch.save(both, Path(folder) / f"statistics-{rank}.pt")
+    vectors, kinds = samples(6, 30 + rank)
     torch.save(of_others(vectors, kinds.ne(IGNORE)), Path(folder) / f"others-{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_two_processes_hold_the_samples_of_both_in_the_order_of_ranks(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two real processes have remembered, each of its half of the samples."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_share, (port, str(tmp_path)), nprocs=2)
+    folder = tmp_path_factory.mktemp("processes")
+    multiprocessing.spawn(_share, (port, str(folder)), nprocs=2)
+    return folder
+
+
+def test_two_processes_have_the_prototypes_and_image_vectors_of_one_that_saw_all(two_processes: Path) -> None:
+    prototypes, images = Prototypes(CLASSES, DIM), ImageBank(DIM)
+    images.begin(IMAGES)
+    for step in range(4):
+        vectors, kinds, numbers = share(step)
+        prototypes.update(vectors, kinds)
+        images.update(unit(vectors), numbers, 0.5)
+    alone = {"prototypes": prototypes.state_dict(), "images": images.state_dict()}
+    for rank in range(2):
+        found = torch.load(two_processes / f"statistics-{rank}.pt", weights_only=True)
+        for room, buffers in alone.items():
+            for name, values in buffers.items():
+                torch.testing.assert_close(found[room][name], values, msg=lambda text, n=name: f"{n}: {text}")
+    assert int(prototypes.counts.sum()) == sum(int(share(step)[1].ne(IGNORE).sum()) for step in range(4))
+
+
+def test_two_processes_hold_the_samples_of_both_in_the_order_of_ranks(two_processes: Path) -> None:
     reference = queues()[1]
     for step in range(4):
         for rank in range(2):
             put(reference, *samples(6, 10 * step + rank))
     for rank in range(2):
         queue = queues()[0]
-        queue.load_state_dict(torch.load(tmp_path / f"{rank}.pt", weights_only=True))
+        queue.load_state_dict(torch.load(two_processes / f"{rank}.pt", weights_only=True))
         assert same(queue, reference)
         theirs, kinds = samples(6, 30 + 1 - rank)  # of the last step, in the other process
-        others = torch.load(tmp_path / f"others-{rank}.pt", weights_only=True)
+        others = torch.load(two_processes / f"others-{rank}.pt", weights_only=True)
         assert torch.equal(others, theirs[kinds.ne(IGNORE)])
 
 
