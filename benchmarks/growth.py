@@ -3,11 +3,12 @@
     python benchmarks/growth.py --out docs/results/performance/growth.png
     python benchmarks/growth.py --quick --out growth.png
 
-Every point is measured in a process of its own, on phantoms and random volumes. Cases: the first preparation of so many
-scans, and a prediction of all of them. Voxels: a training step (small U-Net, one crop) and a sliding window (a network
-of two convolutions). Classes: a training step, a sliding window, and all metrics of one case. Memory is the growth of
-the process over what it held before. The last panel follows one training by the engine, with validation and
-checkpoints: what the process holds (resident set) after every hundredth step. Dashed lines grow in proportion.
+Every point is measured in a process of its own, on phantoms and random volumes. Cases: the first preparation of so
+many scans (its memory with that of the training's first step), and a prediction of all of them. Voxels: a training
+step (small U-Net, one crop) and a sliding window (a network of two convolutions). Classes: a training step, a sliding
+window, and all metrics of one case. Memory is the growth of the process over what it held before. The last panel
+follows one training by the engine, with validation and checkpoints: what the process holds (resident set) after every
+hundredth step. Dashed lines grow in proportion.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ SMALL = {"network.features": 4, "data.patch": "16,16,16", "train.batch_size": 2,
 CASES, QUICK_CASES = (4, 8, 16, 32, 64), (2, 4)
 EDGES, QUICK_EDGES = (32, 48, 64, 96, 128), (16, 32)
 CLASSES, QUICK_CLASSES = (2, 4, 8, 16, 32), (2, 4)
+FLOORS = (1e-4, 0.1)
+"""Seconds and MiB below which nothing is drawn."""
 LABELS = {
     "prepare": "preparation",
     "predict": "prediction",
@@ -78,7 +81,7 @@ def cases(count: int) -> dict[str, Any]:
 
 def step(edge: int, classes: int, threads: int) -> list[float]:
     """Median seconds and MiB of the engine's step on one crop of ``edge`` voxels along each axis."""
-    options = {"features": 8, "depth": 4}
+    options = {"features": 8, "depth": 3}
     WORK["grown"] = {"network": "unet", "options": options, "batch": 1, "size": (edge,) * 3, "classes": classes}
     given = Namespace(what="grown", steps=5, device="cpu", threads=threads, compile=False, profile=False)
     found = measure_paucis(given)
@@ -146,6 +149,7 @@ def draw(path: Path, panels: dict[str, dict[str, dict[int, list[float]]]], run: 
     """Time above and memory below, a column for cases, voxels and classes, and the long run beside them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure = Figure(figsize=(12.4, 5.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
@@ -155,12 +159,18 @@ def draw(path: Path, panels: dict[str, dict[str, dict[int, list[float]]]], run: 
             axes = grid[row, column]
             for color, (name, points) in zip(COLORS, lines.items(), strict=False):
                 sizes = [size**3 if what == "voxels" else size for size in points]
-                values = [max(point[row], 1e-4) for point in points.values()]
+                values = [max(point[row], FLOORS[row]) for point in points.values()]
                 axes.plot(sizes, values, color=color, marker="o", markersize=3, linewidth=1.4, label=LABELS[name])
                 straight = [values[-1] * size / sizes[-1] for size in sizes]
                 axes.plot(sizes, straight, color=color, linewidth=0.7, linestyle="--")
             axes.set_xscale("log")
             axes.set_yscale("log")
+            edges = list(next(iter(lines.values())))
+            names = [f"{edge}³" if what == "voxels" else str(edge) for edge in edges]
+            axes.set_xticks([edge**3 if what == "voxels" else edge for edge in edges], names)
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.set_title(f"{title} by {what}", fontsize=9)
             axes.set_xlabel(what, fontsize=8)
             axes.set_ylabel(unit, fontsize=8)
@@ -197,7 +207,7 @@ def main() -> None:
         print(json.dumps(side(options)))
         return
     counts, edges, labels = (QUICK_CASES, QUICK_EDGES, QUICK_CLASSES) if options.quick else (CASES, EDGES, CLASSES)
-    note = f"{_processor()}, {options.threads} threads, PyTorch {torch.__version__}"
+    note = f"{_processor()}, {options.threads} thread(s), PyTorch {torch.__version__}"
     print(note)
     panels: dict[str, dict[str, dict[int, list[float]]]] = {"cases": {}, "voxels": {}, "classes": {}}
     asked = [("cases", size) for size in counts]
@@ -212,7 +222,7 @@ def main() -> None:
     print("held by the process, MiB: " + ", ".join(f"{held:.0f} at {step}" for step, held in zip(*run, strict=True)))
     early = statistics.median(run[1][: max(1, len(run[1]) // 3)])
     print(f"the last is {run[1][-1] / early:.3f} times the median of the first third")
-    draw(options.out, panels, run, note)
+    draw(options.out, panels, run, f"dashed: in proportion; {note}")
     print(options.out)
 
 

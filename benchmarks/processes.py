@@ -1,22 +1,19 @@
-"""Two processes against one on the same machine: training, prediction of many cases, preparation.
+"""Several processes against one on the same machine: training, prediction of many cases, preparation.
 
     python benchmarks/processes.py
     python benchmarks/processes.py --what training --steps 40
 
 Every side is the command line as a user types it, on phantoms that the program writes. Training: ``train.devices=2``
-against 1 with the same crops a step over all processes, cores shared fairly; the time is the median of a step, and the
-losses of the first step stand beside it, which differ by the augmentation that each process draws. Prediction: one
-process for all cases with all cores, against two at once with half of the cases and half of the cores each.
-Preparation: of a training (``data.workers``), and ``paucis prepare``, which takes as many processes as it has cores.
+against 1 with the same crops a step over all processes, cores shared fairly; the time is the median of a step.
+Prediction: one process with all cores, against ``--jobs`` with one for each core. Preparation: of a training
+(``data.workers``), and ``paucis prepare``, which takes as many processes as it has cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,42 +76,30 @@ def seconds(act: Callable[[], None]) -> float:
 
 def training(options: argparse.Namespace, place: Path, cores: list[int]) -> None:
     """Leaves ``place/run1``, which prediction takes."""
-    found, losses = [], []
+    found = []
     for processes in (1, 2):
         out = place / f"run{processes}"
         words = ["train", str(place / "scans"), "--out", str(out), f"data.cache={place / 'cache'}", "train.log_every=1"]
         words += [f"train.steps={options.steps}", f"train.batch_size={options.batch}", f"data.patch={options.patch}"]
         done(started([*words, *options.network, f"train.devices={processes}", "device=cpu", "augment.off=true"], cores))
         found.append(steps_taken(out / "training.csv")[1])
-        with (out / "training.csv").open(newline="") as file:
-            losses.append([float(row["loss"]) for row in csv.DictReader(file)])
     line(f"training step of {options.batch} crops", *found, "s")
-    print(f"  loss of the first step: {losses[0][0]:.4f} and (of the first process's half) {losses[1][0]:.4f}")
 
 
 def prediction(options: argparse.Namespace, place: Path, cores: list[int]) -> None:
-    names = sorted((place / "scans" / "imagesTr").glob("*.nii.gz"))
-    halves = [names[::2], names[1::2]]
-    for number, half in enumerate(halves):
-        folder = place / f"half{number}"
-        folder.mkdir()
-        for name in half:
-            shutil.copy(name, folder / name.name)
+    scans = place / "scans" / "imagesTr"
 
-    def one() -> None:
-        done(started(["predict", str(place / "run1"), str(names[0].parent), "--out", str(place / "all")], cores))
+    def predicted(jobs: int) -> None:
+        out = place / f"predictions{jobs}"
+        done(started(["predict", str(place / "run1"), str(scans), "--out", str(out), "--jobs", str(jobs)], cores))
 
-    def two() -> None:
-        middle = max(1, len(cores) // 2)
-        shares = (cores[:middle], cores[middle:] or cores)
-        done(
-            *(
-                started(["predict", str(place / "run1"), str(place / f"half{k}"), "--out", str(place / f"p{k}")], share)
-                for k, share in enumerate(shares)
-            )
-        )
-
-    line(f"prediction of {len(names)} cases", seconds(one), seconds(two), "s")
+    several = max(2, len(cores))
+    line(
+        f"prediction of {options.cases} cases, {several} jobs",
+        seconds(lambda: predicted(1)),
+        seconds(lambda: predicted(several)),
+        "s",
+    )
 
 
 def preparation(options: argparse.Namespace, place: Path, cores: list[int]) -> None:

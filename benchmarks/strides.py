@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from training_step import _processor
 
-from paucis.data.facts import gather
+from paucis.data.formats import read_image
 from paucis.data.layouts import scans as found_scans
 from paucis.data.plan import Plan
 from paucis.engine.runs import RunFolder
@@ -117,8 +117,8 @@ def side(options: argparse.Namespace) -> dict[str, Any]:
 def windows(options: argparse.Namespace, plan: Plan, step: tuple[int, ...]) -> int:
     """How many windows cover the first case."""
     [case, *_] = found_scans(options.scans, len(plan.channels))
-    facts, _ = gather([case])
-    shape = plan.trace(facts[case.name].geometry, facts[case.name].shape).prepared
+    scan = read_image(case.images)
+    shape = plan.trace(scan.geometry, scan.array.shape[1:]).prepared
     sizes = zip(shape, plan.window, (1,) * (3 - plan.ndim) + step, strict=True)
     return math.prod(len(starts(max(size, patch), patch, apart)) for size, patch, apart in sizes)
 
