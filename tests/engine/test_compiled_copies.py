@@ -6,7 +6,8 @@ import torch
 
 from paucis.batch import Task
 from paucis.engine.compiled import compile_networks
-from paucis.methods.supervised import Supervised, SupervisedOptions
+from paucis.methods.parts.supervision import SupervisedOptions
+from paucis.methods.supervised import Supervised
 from paucis.networks import make
 
 

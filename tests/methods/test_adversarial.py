@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from paucis.methods.adversarial import fooling_loss, telling_apart_loss
+from paucis.methods.parts.adversarial import fooling_loss, telling_apart_loss
 
 MAPS, IMAGES = torch.rand(3, 2, 4, 4), torch.rand(3, 1, 4, 4)
 

@@ -15,8 +15,8 @@ from paucis.methods.aua import Aua
 from paucis.methods.aua.first import AleatoricConsistency, AuaOptions, BoundaryContrast
 from paucis.methods.aua.prototypes import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.base import Phase
-from paucis.methods.boundary import near_boundary
-from paucis.methods.prototypes import Prototypes
+from paucis.methods.parts.boundary import near_boundary
+from paucis.methods.parts.prototypes import Prototypes
 
 BATCH = make_batch(TASKS[2])
 

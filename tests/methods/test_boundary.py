@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paucis.batch import IGNORE
-from paucis.methods.boundary import boundary_sets, near_boundary
+from paucis.methods.parts.boundary import boundary_sets, near_boundary
 
 
 def test_the_boundary_of_a_cube_is_its_surface_and_the_shell_around_it() -> None:

@@ -14,7 +14,7 @@ from paucis.errors import PaucisError
 from paucis.losses.joint_discrimination import paired_discrimination
 from paucis.methods.base import METHODS, Clock, Method, Phase
 from paucis.methods.densecl import correspondence
-from paucis.methods.image_views import ImageViewOptions, ImageViews, deepest
+from paucis.methods.parts.image_views import ImageViewOptions, ImageViews, deepest
 
 TASK = Task(2, 1, 4, (32, 32), (1.0, 1.0), flips=(0, 1))
 NAMES = ["simclr", "moco", "densecl", "inst_disc", "emb_inva", "rot_ori"]

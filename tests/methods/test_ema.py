@@ -8,7 +8,7 @@ import torch
 from tiny_network import TASK, TinyNetwork
 from torch import Tensor, nn
 
-from paucis.methods.ema import EmaTeacher
+from paucis.methods.parts.ema import EmaTeacher
 
 
 def one_weight(value: float) -> nn.Linear:

@@ -4,7 +4,7 @@ import torch
 
 from engine import TASKS, builder, make_batch
 from paucis.losses.segmentation import cross_entropy
-from paucis.methods.gradient_sign import adversarial_images
+from paucis.methods.parts.gradient_sign import adversarial_images
 
 
 def test_adversarial_images_fool_the_network_they_were_made_for() -> None:

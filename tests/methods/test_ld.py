@@ -12,7 +12,7 @@ from paucis.batch import Batch, Task
 from paucis.losses.joint_discrimination import paired_discrimination
 from paucis.methods.base import METHODS, Clock, Phase
 from paucis.methods.ld import LDOptions, LocalDiscrimination
-from paucis.methods.patch_views import LocalViewOptions, LocalViews
+from paucis.methods.parts.patch_views import LocalViewOptions, LocalViews
 from paucis.networks import make
 from paucis.views import Flip
 from paucis.views.flip import FlipParams

@@ -11,8 +11,8 @@ from torch import Tensor, distributed, multiprocessing
 from paucis.batch import IGNORE
 from paucis.losses.directions import unit
 from paucis.methods.inst_disc import ImageBank
-from paucis.methods.memory import MemoryQueue, gathered, of_others
-from paucis.methods.prototypes import Prototypes
+from paucis.methods.parts.memory import MemoryQueue, gathered, of_others
+from paucis.methods.parts.prototypes import Prototypes
 
 CLASSES, CAPACITY, DIM = 3, 5, 4
 IMAGES = 7

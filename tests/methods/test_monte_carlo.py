@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine import TASKS, Seen, builder
-from paucis.methods.monte_carlo import noisy, noisy_passes
+from paucis.methods.parts.monte_carlo import noisy, noisy_passes
 
 
 def images() -> torch.Tensor:

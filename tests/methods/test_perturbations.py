@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from paucis.methods.perturbations import dropped, feature_dropout, feature_noise
+from paucis.methods.parts.perturbations import dropped, feature_dropout, feature_noise
 
 FEATURE = torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from paucis.batch import IGNORE
-from paucis.methods.pixel_anchors import class_means, coarse_labels, draw_anchors
+from paucis.methods.parts.pixel_anchors import class_means, coarse_labels, draw_anchors
 
 # 0: plenty, 1: two pixels, 2: none, 3: one pixel; the rest is uncertain
 ROW = [0] * 10 + [1] * 2 + [3] + [IGNORE] * 7

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from paucis.batch import IGNORE
-from paucis.methods import prototypes as room
-from paucis.methods.prototypes import Prototypes
+from paucis.methods.parts import prototypes as room
+from paucis.methods.parts.prototypes import Prototypes
 
 
 def batches(number: int = 5, dim: int = 3) -> list[tuple[Tensor, Tensor]]:

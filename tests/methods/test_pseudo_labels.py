@@ -4,7 +4,7 @@ import torch
 
 from paucis.batch import IGNORE
 from paucis.losses import dice_loss
-from paucis.methods.pseudo_labels import (
+from paucis.methods.parts.pseudo_labels import (
     PseudoLabels,
     PseudoLossOptions,
     largest_components,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from paucis.methods.ramps import RAMPS, constant, gaussian, linear, ramp, staircase, weight
+from paucis.methods.parts.ramps import RAMPS, constant, gaussian, linear, ramp, staircase, weight
 
 
 def test_values_in_closed_form() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from paucis.methods.region_clustering import clustered, region_sums
+from paucis.methods.parts.region_clustering import clustered, region_sums
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:

@@ -13,9 +13,9 @@ from engine import TASKS, Engine, builder, make_batch, make_setting
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.errors import PaucisError
 from paucis.methods.base import Clock, Prediction
-from paucis.methods.label_views import LabelView
 from paucis.methods.ld import LocalDiscrimination
-from paucis.methods.region_clustering import clustered, region_sums
+from paucis.methods.parts.label_views import LabelView
+from paucis.methods.parts.region_clustering import clustered, region_sums
 from paucis.methods.shape_guided import ShapeGuided, ShapeGuidedOptions, collapse
 from paucis.methods.shape_guided.retraining import CertainRetraining
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from engine import TASKS
-from paucis.methods.strong import StrongOptions, StrongView
+from paucis.methods.parts.strong import StrongOptions, StrongView
 
 
 def test_the_strong_view_changes_intensities_and_leaves_geometry() -> None:

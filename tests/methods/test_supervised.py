@@ -5,7 +5,8 @@ from tiny_network import TASK, tiny, tiny_batch
 
 from paucis.losses import cross_entropy, dice_loss
 from paucis.methods.base import METHODS, Clock, Setting
-from paucis.methods.supervised import Supervised, SupervisedOptions
+from paucis.methods.parts.supervision import SupervisedOptions
+from paucis.methods.supervised import Supervised
 from paucis.options import build
 
 

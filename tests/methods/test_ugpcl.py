@@ -14,8 +14,8 @@ from paucis.batch import IGNORE, Task
 from paucis.errors import PaucisError
 from paucis.losses import equivariance_loss, pixel_contrastive
 from paucis.methods.base import Clock, StepResult
-from paucis.methods.pixel_anchors import class_means, coarse_labels
-from paucis.methods.supervised import supervised_loss
+from paucis.methods.parts.pixel_anchors import class_means, coarse_labels
+from paucis.methods.parts.supervision import supervised_loss
 from paucis.methods.ugpcl import UGPCL, UGPCLOptions
 
 SMALL: dict[str, Any] = {

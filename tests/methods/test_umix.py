@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paucis.methods.umix import block_grid, block_sources, rearranged, to_blocks
+from paucis.methods.parts.umix import block_grid, block_sources, rearranged, to_blocks
 
 
 def naive(first: torch.Tensor, second: torch.Tensor, image: torch.Tensor, side: int, count: int) -> torch.Tensor:

@@ -5,8 +5,8 @@ import torch
 
 from engine import PLAIN, TASKS, Seen, make, make_batch, make_setting, step
 from paucis.losses import dice_loss
-from paucis.methods.pseudo_labels import pseudo_labels
-from paucis.methods.supervised import supervised_loss
+from paucis.methods.parts.pseudo_labels import pseudo_labels
+from paucis.methods.parts.supervision import supervised_loss
 from paucis.methods.unimatch import UniMatch, UniMatchOptions
 
 CALM = {"jitter": 0.0, "blur": 0.0, "network": PLAIN, "threshold": 0.0}

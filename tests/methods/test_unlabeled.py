@@ -7,7 +7,7 @@ import torch
 from engine import TASKS, make_batch, make_setting
 from paucis.batch import IGNORE
 from paucis.methods.base import Clock
-from paucis.methods.unlabeled import ConsistencyOptions, cannot_mix, parts, risen, valid_unlabeled, valid_voxels
+from paucis.methods.parts.unlabeled import ConsistencyOptions, cannot_mix, parts, risen, valid_unlabeled, valid_voxels
 
 
 def test_labeled_voxels_are_valid_where_they_are_not_ignored_and_unlabeled_ones_as_the_batch_says() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from paucis.batch import Task
 from paucis.errors import PaucisError
-from paucis.methods.ema import EmaTeacher
+from paucis.methods.parts.ema import EmaTeacher
 from paucis.networks import UncertaintySelection, make
 from paucis.networks.channel_spatial_attention import ChannelSpatialAttention
 from paucis.networks.shown import observe

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from paucis.inference.sliding import ArrayLike, Shape, Slab, slabs
-from paucis.methods.surveying import Surveyor
+from paucis.methods.parts.surveying import Surveyor
 
 SHARES = "probabilities"
 

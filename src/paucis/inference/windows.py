@@ -21,7 +21,7 @@ from paucis.inference.sliding import ArrayLike, Maps, Slab, WindowPredict, slabs
 from paucis.inference.surveys import surveyed
 from paucis.inference.views import with_flips
 from paucis.methods.base import Method, Prediction
-from paucis.methods.surveying import Surveying
+from paucis.methods.parts.surveying import Surveying
 from paucis.networks.shown import observe
 
 MEMBER = "member:"

@@ -1,4 +1,7 @@
-"""One published method = one file; every file here is imported, so that its method is known by name."""
+"""One published method = one file, or a folder where it has stages; all are imported, so that they are known by name.
+
+``parts`` holds what several of them share.
+"""
 
 from importlib import import_module
 from pkgutil import iter_modules

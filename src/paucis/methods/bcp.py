@@ -9,10 +9,10 @@ from torch import Tensor
 
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.methods.base import Build, Clock, Method, Phase, Setting, Stage, StepResult, register
-from paucis.methods.pseudo_labels import largest_components, pseudo_labels
-from paucis.methods.student_teacher import StudentTeacher, TeacherOptions
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import parts, valid_unlabeled
+from paucis.methods.parts.pseudo_labels import largest_components, pseudo_labels
+from paucis.methods.parts.student_teacher import StudentTeacher, TeacherOptions
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import parts, valid_unlabeled
 from paucis.networks.base import Features, Network
 from paucis.options import option
 from paucis.views.mixing import copy_paste_box, halves, paste

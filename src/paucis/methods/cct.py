@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from paucis.batch import Batch, Task
 from paucis.losses.consistency import squared_difference
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, StepResult, register
-from paucis.methods.decoders import needs_further_decoders
-from paucis.methods.perturbations import dropped, feature_dropout, feature_noise
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.decoders import needs_further_decoders
+from paucis.methods.parts.perturbations import dropped, feature_dropout, feature_noise
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 

@@ -13,8 +13,8 @@ from paucis.data.image_labels import read_image_labels
 from paucis.errors import PaucisError
 from paucis.losses.precision import full, no_autocast
 from paucis.methods.base import Build, Clock, Phase, Setting, StepResult, register
-from paucis.methods.image_views import EncodedImages
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.image_views import EncodedImages
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.networks.base import Network
 from paucis.options import option
 

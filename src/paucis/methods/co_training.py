@@ -13,12 +13,12 @@ from paucis.batch import Batch, Task
 from paucis.losses.consistency import squared_difference
 from paucis.losses.divergence import jensen_shannon, kl_divergence
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, StepResult, register
-from paucis.methods.gradient_sign import adversarial_images
-from paucis.methods.pseudo_labels import pseudo_labels
-from paucis.methods.ramps import weight
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.two_networks import TwoNetworks, TwoNetworksOptions
-from paucis.methods.unlabeled import first, parts, valid_unlabeled, valid_voxels
+from paucis.methods.parts.gradient_sign import adversarial_images
+from paucis.methods.parts.pseudo_labels import pseudo_labels
+from paucis.methods.parts.ramps import weight
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.two_networks import TwoNetworks, TwoNetworksOptions
+from paucis.methods.parts.unlabeled import first, parts, valid_unlabeled, valid_voxels
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.views.rotate90 import Rotate90

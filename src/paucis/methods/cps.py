@@ -11,10 +11,18 @@ from torch import Tensor
 from paucis.batch import Batch
 from paucis.losses.segmentation import cross_entropy
 from paucis.methods.base import Aligned, Clock, Phase, Setting, StepResult, register
-from paucis.methods.pseudo_labels import PseudoLabels, pseudo_labels
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.two_networks import TwoNetworks, TwoNetworksOptions
-from paucis.methods.unlabeled import ConsistencyOptions, cannot_mix, first, parts, risen, valid_unlabeled, valid_voxels
+from paucis.methods.parts.pseudo_labels import PseudoLabels, pseudo_labels
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.two_networks import TwoNetworks, TwoNetworksOptions
+from paucis.methods.parts.unlabeled import (
+    ConsistencyOptions,
+    cannot_mix,
+    first,
+    parts,
+    risen,
+    valid_unlabeled,
+    valid_voxels,
+)
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.views.mixing import cutmix_boxes, partners, paste

@@ -12,10 +12,10 @@ from paucis.batch import Batch, Task
 from paucis.errors import PaucisError
 from paucis.losses.segmentation import dice_loss
 from paucis.methods.base import Aligned, Clock, Phase, Setting, StepResult, register
-from paucis.methods.pseudo_labels import pseudo_labels
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.two_networks import TwoNetworks, TwoNetworksOptions
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.pseudo_labels import pseudo_labels
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.two_networks import TwoNetworks, TwoNetworksOptions
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import NETWORKS, Features
 from paucis.options import option
 

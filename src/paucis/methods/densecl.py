@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from paucis.batch import Batch, Task
 from paucis.losses.info_nce import info_nce
 from paucis.methods.base import Build, Clock, Phase, StepResult, register
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.image_views import EncodedImages, Head, ImageViews
-from paucis.methods.memory import MemoryQueue
 from paucis.methods.moco import MoCoOptions, negatives, remember
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.image_views import EncodedImages, Head, ImageViews
+from paucis.methods.parts.memory import MemoryQueue
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.networks.base import Network
 from paucis.networks.blocks import conv
 from paucis.options import option

@@ -13,9 +13,9 @@ from paucis.losses.consistency import squared_difference
 from paucis.losses.precision import full, no_autocast
 from paucis.losses.signed_distance import distance_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
-from paucis.methods.distance import DistanceHead, DistanceOptions
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import first, parts, risen, valid_unlabeled, valid_voxels
+from paucis.methods.parts.distance import DistanceHead, DistanceOptions
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import first, parts, risen, valid_unlabeled, valid_voxels
 from paucis.networks.base import Features
 from paucis.options import option
 

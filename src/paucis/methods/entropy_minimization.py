@@ -10,8 +10,8 @@ import torch
 from paucis.batch import Batch, Task
 from paucis.losses.entropy import entropy_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_voxels
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_voxels
 from paucis.networks.base import Features
 from paucis.options import option
 

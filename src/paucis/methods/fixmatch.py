@@ -9,11 +9,11 @@ import torch
 
 from paucis.batch import Batch, Task
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
-from paucis.methods.modes import evaluating
-from paucis.methods.pseudo_labels import PseudoLossOptions, pseudo_labels, pseudo_loss
-from paucis.methods.strong import StrongOptions, StrongView
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.modes import evaluating
+from paucis.methods.parts.pseudo_labels import PseudoLossOptions, pseudo_labels, pseudo_loss
+from paucis.methods.parts.strong import StrongOptions, StrongView
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 

@@ -13,8 +13,8 @@ from paucis.batch import Batch, Task
 from paucis.errors import PaucisError
 from paucis.losses.paired_contrast import paired_contrast
 from paucis.methods.base import Build, Clock, Method, Phase, Setting, Stage, StepResult, register
-from paucis.methods.image_views import intensity_changes
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.image_views import intensity_changes
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.methods.simclr import SimCLR, SimCLROptions, needs_others
 from paucis.networks.base import Network
 from paucis.networks.blocks import conv

@@ -10,9 +10,9 @@ from torch import Tensor
 from paucis.batch import Batch
 from paucis.losses.consistency import squared_difference
 from paucis.methods.base import Aligned, Clock, Phase, Setting, StepResult, register
-from paucis.methods.student_teacher import StudentTeacher, TeacherOptions
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, cannot_mix, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.student_teacher import StudentTeacher, TeacherOptions
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, cannot_mix, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.views.mixing import halves

@@ -13,9 +13,9 @@ from paucis.errors import PaucisError
 from paucis.losses.directions import unit
 from paucis.losses.info_nce import instance_discrimination
 from paucis.methods.base import Build, Clock, Phase, StepResult, register
-from paucis.methods.image_views import EncodedImages, ImageViewOptions, ImageViews
-from paucis.methods.memory import gathered
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.image_views import EncodedImages, ImageViewOptions, ImageViews
+from paucis.methods.parts.memory import gathered
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.networks.base import Network
 from paucis.options import option
 

@@ -14,10 +14,10 @@ from paucis.losses.hypersphere_mixup import hypersphere_mixup, hypersphere_targe
 from paucis.losses.joint_discrimination import paired_discrimination
 from paucis.losses.region_discrimination import cluster_entropy, region_discrimination, region_prototypes
 from paucis.methods.base import Build, Clock, Method, Phase, Setting, Stage, StepResult, register
-from paucis.methods.memory import of_others
-from paucis.methods.patch_views import LocalViewOptions, LocalViews, patch_grids
-from paucis.methods.pretraining import Pretraining
-from paucis.methods.unlabeled import cannot_mix, valid_unlabeled
+from paucis.methods.parts.memory import of_others
+from paucis.methods.parts.patch_views import LocalViewOptions, LocalViews, patch_grids
+from paucis.methods.parts.pretraining import Pretraining
+from paucis.methods.parts.unlabeled import cannot_mix, valid_unlabeled
 from paucis.networks.blocks import resize_to
 from paucis.networks.local_head import ClusteringBranch, EmbeddingBranch, branch_site, freeze_beyond
 from paucis.options import option

@@ -15,9 +15,9 @@ from paucis.errors import PaucisError
 from paucis.losses.consistency import squared_difference
 from paucis.losses.sharpen import sharpen
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, StepResult, register
-from paucis.methods.decoders import known_network, needs_further_decoders
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled, valid_voxels
+from paucis.methods.parts.decoders import known_network, needs_further_decoders
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled, valid_voxels
 from paucis.networks.base import Features
 from paucis.options import option
 

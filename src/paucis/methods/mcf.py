@@ -14,10 +14,10 @@ from paucis.losses.precision import full
 from paucis.losses.segmentation import dice_loss
 from paucis.losses.sharpen import sharpen
 from paucis.methods.base import Aligned, Clock, Phase, Setting, StepResult, register
-from paucis.methods.decoders import refuses_patch
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.two_networks import TwoNetworks, TwoNetworksOptions
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.decoders import refuses_patch
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.two_networks import TwoNetworks, TwoNetworksOptions
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from paucis.batch import Batch
 from paucis.losses.consistency import squared_difference, symmetric_divergence
 from paucis.methods.base import Aligned, Clock, Phase, StepResult, register
-from paucis.methods.monte_carlo import noisy
-from paucis.methods.student_teacher import StudentTeacher, TeacherOptions
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_voxels
+from paucis.methods.parts.monte_carlo import noisy
+from paucis.methods.parts.student_teacher import StudentTeacher, TeacherOptions
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_voxels
 from paucis.networks.base import Features
 from paucis.options import option
 

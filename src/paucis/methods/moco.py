@@ -11,10 +11,10 @@ from torch import Tensor
 from paucis.batch import IGNORE, Batch, Task
 from paucis.losses.info_nce import info_nce
 from paucis.methods.base import Build, Clock, Phase, StepResult, register
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.image_views import EncodedImages, ImageViewOptions, ImageViews
-from paucis.methods.memory import MemoryQueue
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.image_views import EncodedImages, ImageViewOptions, ImageViews
+from paucis.methods.parts.memory import MemoryQueue
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.networks.base import Network
 from paucis.options import option
 

@@ -20,10 +20,10 @@ from paucis.losses.uncertain_prototype_contrastive import (
     uncertain_prototype_contrastive,
 )
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Prediction, Setting, StepResult, register
-from paucis.methods.decoders import decoder_sites, refuses_patch
-from paucis.methods.pseudo_labels import PseudoLabels, pseudo_labels
-from paucis.methods.supervised import SupervisedOptions, supervised_loss
-from paucis.methods.unlabeled import first, parts, valid_unlabeled
+from paucis.methods.parts.decoders import decoder_sites, refuses_patch
+from paucis.methods.parts.pseudo_labels import PseudoLabels, pseudo_labels
+from paucis.methods.parts.supervision import SupervisedOptions, supervised_loss
+from paucis.methods.parts.unlabeled import first, parts, valid_unlabeled
 from paucis.networks.base import Features, Network
 from paucis.networks.multi_level import MultiLevelEmbedding
 from paucis.networks.multicure_block import MultiCUREBlock

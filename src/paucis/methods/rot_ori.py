@@ -11,11 +11,11 @@ from torch import Tensor
 from paucis.batch import Batch, Task
 from paucis.losses.joint_discrimination import joint_discrimination
 from paucis.methods.base import Build, Clock, Phase, Setting, StepResult, register
-from paucis.methods.image_views import EncodedImages, ImageViews, deepest
-from paucis.methods.memory import of_others
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.image_views import EncodedImages, ImageViews, deepest
+from paucis.methods.parts.memory import of_others
+from paucis.methods.parts.pretraining import Pretraining
+from paucis.methods.parts.turning import Turning, TurnOptions, problems
 from paucis.methods.simclr import SimCLROptions, needs_others
-from paucis.methods.turning import Turning, TurnOptions, problems
 from paucis.networks.base import Network
 from paucis.options import option
 

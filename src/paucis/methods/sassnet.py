@@ -8,12 +8,12 @@ import torch
 
 from paucis.batch import Batch, Task
 from paucis.losses.signed_distance import distance_loss
-from paucis.methods.adversarial import discriminator_phase, fooling_loss, telling_apart_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, merge, register, trainable
-from paucis.methods.distance import DistanceHead, DistanceOptions
-from paucis.methods.modes import evaluating
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import first, parts, risen
+from paucis.methods.parts.adversarial import discriminator_phase, fooling_loss, telling_apart_loss
+from paucis.methods.parts.distance import DistanceHead, DistanceOptions
+from paucis.methods.parts.modes import evaluating
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import first, parts, risen
 from paucis.networks.base import Features
 from paucis.networks.discriminator import Discriminator
 from paucis.options import option

@@ -11,9 +11,9 @@ from torch import Tensor
 from paucis.batch import Batch, Task
 from paucis.losses.info_nce import nt_xent
 from paucis.methods.base import Build, Clock, Phase, Setting, StepResult, register
-from paucis.methods.image_views import EncodedImages, Head, ImageViewOptions, ImageViews
-from paucis.methods.memory import of_others
-from paucis.methods.pretraining import Pretraining
+from paucis.methods.parts.image_views import EncodedImages, Head, ImageViewOptions, ImageViews
+from paucis.methods.parts.memory import of_others
+from paucis.methods.parts.pretraining import Pretraining
 from paucis.networks.base import Network
 from paucis.options import option
 

@@ -14,11 +14,11 @@ from paucis.losses.consistency import squared_difference
 from paucis.losses.paired_contrast import paired_contrast
 from paucis.losses.signed_distance import distance_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
-from paucis.methods.distance import DistanceHead, DistanceOptions
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.monte_carlo import noisy
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import first, parts, risen, valid_unlabeled
+from paucis.methods.parts.distance import DistanceHead, DistanceOptions
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.monte_carlo import noisy
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features, Network
 from paucis.options import option
 

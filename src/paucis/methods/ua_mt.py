@@ -11,11 +11,11 @@ from torch import Tensor
 from paucis.batch import Batch
 from paucis.losses.consistency import squared_difference
 from paucis.methods.base import Aligned, Clock, Phase, StepResult, register
-from paucis.methods.monte_carlo import noisy, noisy_passes
-from paucis.methods.ramps import gaussian
-from paucis.methods.student_teacher import StudentTeacher, TeacherOptions
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.monte_carlo import noisy, noisy_passes
+from paucis.methods.parts.ramps import gaussian
+from paucis.methods.parts.student_teacher import StudentTeacher, TeacherOptions
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.uncertainty.entropy import predictive_entropy

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.losses.segmentation import dice_loss
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Prediction, StepResult, register
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.pseudo_labels import pseudo_labels
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.umix import block_grid, block_sources, rearranged
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.pseudo_labels import pseudo_labels
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.umix import block_grid, block_sources, rearranged
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.uncertainty.entropy import entropy

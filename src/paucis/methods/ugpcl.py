@@ -13,11 +13,11 @@ from paucis.batch import IGNORE, Annotated, Batch, Task
 from paucis.errors import PaucisError
 from paucis.losses.consistency import squared_difference
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Prediction, Setting, StepResult, register
-from paucis.methods.pixel_contrast import PixelContrast, PixelContrastOptions
-from paucis.methods.ramps import weight
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.turning import Turning, TurningOptions, problems
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.pixel_contrast import PixelContrast, PixelContrastOptions
+from paucis.methods.parts.ramps import weight
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.turning import Turning, TurningOptions, problems
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features, Site
 from paucis.networks.blocks import resize_to
 from paucis.networks.swin_decoder import MAPS, TransformerDecoder, encoder_sites

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from paucis.batch import Batch, Task
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, StepResult, register
-from paucis.methods.pseudo_labels import PseudoLabels, PseudoLossOptions, pseudo_labels, pseudo_loss
-from paucis.methods.strong import StrongOptions, StrongView
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import cannot_mix, first, parts, valid_unlabeled
+from paucis.methods.parts.pseudo_labels import PseudoLabels, PseudoLossOptions, pseudo_labels, pseudo_loss
+from paucis.methods.parts.strong import StrongOptions, StrongView
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import cannot_mix, first, parts, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.options import option
 from paucis.views.mixing import cutmix_boxes, partners, paste

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from paucis.batch import Batch, Task
 from paucis.losses.precision import full, no_autocast
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, StepResult, register
-from paucis.methods.decoders import decoder_sites
-from paucis.methods.perturbations import dropped, feature_dropout, feature_noise
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.decoders import decoder_sites
+from paucis.methods.parts.perturbations import dropped, feature_dropout, feature_noise
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features
 from paucis.networks.blocks import conv, resize_to
 from paucis.options import option

@@ -22,7 +22,7 @@ from paucis.errors import PaucisError
 from paucis.evaluation.landmarks import Peak, find_peak
 from paucis.inference.similar_places import Pooling, SimilarPlaces
 from paucis.inference.windows import check_channels
-from paucis.methods.patch_views import LocalViewOptions
+from paucis.methods.parts.patch_views import LocalViewOptions
 from paucis.workflows.landmark_points import Given, places_in
 
 SIGMA = 0.5

@@ -15,12 +15,12 @@ from paucis.losses.segmentation import dice_loss
 from paucis.losses.stochastic import stochastic_nll
 from paucis.losses.supervised_contrast import supervised_contrastive
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Prediction, StepResult
-from paucis.methods.boundary import boundary_sets
-from paucis.methods.decoders import decoder_sites
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.monte_carlo import noisy
-from paucis.methods.student_teacher import TeacherOptions
-from paucis.methods.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
+from paucis.methods.parts.boundary import boundary_sets
+from paucis.methods.parts.decoders import decoder_sites
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.monte_carlo import noisy
+from paucis.methods.parts.student_teacher import TeacherOptions
+from paucis.methods.parts.unlabeled import ConsistencyOptions, first, parts, risen, valid_unlabeled
 from paucis.networks.base import Features, Network
 from paucis.networks.blocks import resize_to
 from paucis.networks.stochastic_head import LowRankNormal, StochasticNetwork

@@ -13,12 +13,12 @@ from paucis.losses.pairwise_contrast import pairwise_contrastive
 from paucis.methods.aua.first import AleatoricConsistency, AuaOptions, sampled
 from paucis.methods.aua.prototypes import PrototypeEstimation, prototype_loss, rows_of
 from paucis.methods.base import Aligned, Build, Clock, Method, Phase, Setting, Stage, StepResult, register
-from paucis.methods.decoders import decoder_sites
-from paucis.methods.prototypes import Prototypes
-from paucis.methods.pseudo_labels import pseudo_labels
-from paucis.methods.student_teacher import teacher_problems
-from paucis.methods.supervised import supervised_loss
-from paucis.methods.unlabeled import first, parts, valid_unlabeled
+from paucis.methods.parts.decoders import decoder_sites
+from paucis.methods.parts.prototypes import Prototypes
+from paucis.methods.parts.pseudo_labels import pseudo_labels
+from paucis.methods.parts.student_teacher import teacher_problems
+from paucis.methods.parts.supervision import supervised_loss
+from paucis.methods.parts.unlabeled import first, parts, valid_unlabeled
 from paucis.networks.base import Features, Network
 from paucis.networks.stochastic_head import StochasticNetwork
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from paucis.batch import IGNORE, Batch, Task
 from paucis.losses.prototype_contrast import prototype_contrastive
 from paucis.methods.base import Build, Clock, Method, Phase, StepResult
-from paucis.methods.decoders import decoder_sites
-from paucis.methods.prototypes import Prototypes
+from paucis.methods.parts.decoders import decoder_sites
+from paucis.methods.parts.prototypes import Prototypes
 from paucis.networks.base import Network
 from paucis.networks.blocks import resize_to
 

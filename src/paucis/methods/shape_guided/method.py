@@ -10,12 +10,12 @@ from torch import Tensor
 from paucis.batch import Batch, Task
 from paucis.losses.shape_adversary import passing_loss, telling_loss
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Setting, Stage, StepResult, register, trainable
-from paucis.methods.label_views import LabelView
 from paucis.methods.ld import PATCHES, LDOptions, LocalDiscrimination
-from paucis.methods.region_clustering import clustered, region_sums
+from paucis.methods.parts.label_views import LabelView
+from paucis.methods.parts.region_clustering import clustered, region_sums
+from paucis.methods.parts.surveying import Surveying, Surveyor
 from paucis.methods.shape_guided.options import CLUSTERING, CLUSTERS, NAME, SHAPES, ShapeGuidedOptions, chosen
 from paucis.methods.shape_guided.retraining import retraining
-from paucis.methods.surveying import Surveying, Surveyor
 from paucis.networks.blocks import resize_to
 from paucis.networks.shape_discriminator import LEAST, ShapeDiscriminator
 

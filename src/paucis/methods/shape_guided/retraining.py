@@ -12,8 +12,8 @@ from paucis.batch import IGNORE, Batch, Task
 from paucis.losses.segmentation import cross_entropy
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Stage, StepResult
 from paucis.methods.ld import LocalDiscrimination
+from paucis.methods.parts.surveying import Surveying
 from paucis.methods.shape_guided.options import CERTAIN_LABELS, NAME, REFINED, SHAPES, ShapeGuidedOptions, chosen
-from paucis.methods.surveying import Surveying
 from paucis.networks.base import Network
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from paucis.batch import IGNORE
 from paucis.losses.pixel_contrastive import pixel_contrastive
 from paucis.losses.precision import no_autocast
-from paucis.methods.memory import MemoryQueue
-from paucis.methods.pixel_anchors import class_means, coarse_labels, draw_anchors
+from paucis.methods.parts.memory import MemoryQueue
+from paucis.methods.parts.pixel_anchors import class_means, coarse_labels, draw_anchors
 from paucis.networks.blocks import conv, conv_norm_act, initialize
 from paucis.options import option
 

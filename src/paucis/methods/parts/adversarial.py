@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from paucis.methods.base import Phase, trainable
-from paucis.methods.modes import evaluating
+from paucis.methods.parts.modes import evaluating
 
 
 def discriminator_phase(discriminator: nn.Module, rate: float) -> Phase:

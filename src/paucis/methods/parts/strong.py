@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from paucis.batch import Task
-from paucis.methods.supervised import SupervisedOptions
+from paucis.methods.parts.supervision import SupervisedOptions
 from paucis.options import option
 from paucis.views.compose import Compose
 from paucis.views.intensity import Blur, Brightness, Contrast

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.methods.base import Build, Method, Prediction
-from paucis.methods.supervised import SupervisedOptions
+from paucis.methods.parts.supervision import SupervisedOptions
 from paucis.options import option
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from paucis.methods.decoders import decoder_sites
-from paucis.methods.unlabeled import ConsistencyOptions
+from paucis.methods.parts.decoders import decoder_sites
+from paucis.methods.parts.unlabeled import ConsistencyOptions
 from paucis.networks.base import Features, Network
 from paucis.networks.blocks import conv, resize_to
 from paucis.options import option

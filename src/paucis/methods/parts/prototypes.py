@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from paucis.methods.memory import gathered
+from paucis.methods.parts.memory import gathered
 
 Covariance = Literal["diagonal", "full"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from paucis.batch import Task
-from paucis.methods.patch_views import LocalViewOptions, LocalViews
+from paucis.methods.parts.patch_views import LocalViewOptions, LocalViews
 from paucis.views.base import View
 from paucis.views.color import Gray, Saturation
 from paucis.views.compose import Compose

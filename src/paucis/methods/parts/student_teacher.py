@@ -9,8 +9,8 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.methods.base import Build, Clock, Method, Prediction, Setting, StepResult
-from paucis.methods.ema import EmaTeacher
-from paucis.methods.supervised import SupervisedOptions
+from paucis.methods.parts.ema import EmaTeacher
+from paucis.methods.parts.supervision import SupervisedOptions
 from paucis.networks.base import Network
 from paucis.options import option
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paucis.batch import IGNORE
 from paucis.losses.segmentation import cross_entropy, dice_loss
-from paucis.methods.supervised import SupervisedOptions
+from paucis.methods.parts.supervision import SupervisedOptions
 from paucis.options import option
 from paucis.views.mixing import paste
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from paucis.batch import IGNORE, Annotated, Batch
 from paucis.methods.base import Clock, Setting
-from paucis.methods.ramps import weight
-from paucis.methods.supervised import SupervisedOptions
+from paucis.methods.parts.ramps import weight
+from paucis.methods.parts.supervision import SupervisedOptions
 from paucis.networks.base import Features
 from paucis.options import option
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from paucis.batch import IGNORE
-from paucis.methods.modes import evaluating
+from paucis.methods.parts.modes import evaluating
 from paucis.networks.base import Network
 
 
