@@ -32,7 +32,7 @@ from sliding_window import predict_paucis
 from training_step import WORK, _processor, held, measure_paucis
 
 from paucis.evaluation.metrics import case_metrics
-from paucis.evaluation.reliability_pictures import COLORS
+from paucis.evaluation.reliability.pictures import COLORS
 from paucis.workflows.hooks import Hooks
 from paucis.workflows.phantom import write_phantoms
 from paucis.workflows.predict import predict

@@ -18,7 +18,7 @@ from tests.evaluation.phantoms import blob
 
 from paucis.data.case import Geometry
 from paucis.data.formats import read_label, write_mask
-from paucis.evaluation.layers import color_of
+from paucis.evaluation.pictures.layers import color_of
 
 SECTIONS = ["data", "settings", "training", "results", "calibration", "risk", "gallery"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paucis.errors import PaucisError
-from paucis.evaluation.calibration import fit_temperature
+from paucis.evaluation.reliability.calibration import fit_temperature
 from paucis.uncertainty import tempered
 
 

@@ -9,8 +9,8 @@ from tests.evaluation.phantoms import cube
 
 from paucis.data.case import Geometry
 from paucis.data.formats import write_map, write_mask
-from paucis.evaluation.changes import COLUMNS, Change, changed, draw_changes
-from paucis.evaluation.slices import MISSED, Panel
+from paucis.evaluation.pictures.changes import COLUMNS, Change, changed, draw_changes
+from paucis.evaluation.pictures.slices import MISSED, Panel
 from paucis.workflows.evaluate import evaluate
 
 SHAPE = (6, 30, 30)

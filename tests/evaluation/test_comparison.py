@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paucis.evaluation.comparison import bootstrap_interval, compare, holm, paired, t_interval
+from paucis.evaluation.comparison.statistics import bootstrap_interval, compare, holm, paired, t_interval
 
 
 def units(values: list[float]) -> dict[str, float]:

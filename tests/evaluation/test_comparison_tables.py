@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from paucis.errors import PaucisError
-from paucis.evaluation.comparison import bootstrap_interval, holm
-from paucis.evaluation.comparison_pictures import telling_cases
-from paucis.evaluation.comparison_rows import Results, align, check_metrics, read_results, together
-from paucis.evaluation.comparison_tables import MEAN, lines_of, tally_of, write_comparison
+from paucis.evaluation.comparison.pictures import telling_cases
+from paucis.evaluation.comparison.rows import Results, align, check_metrics, read_results, together
+from paucis.evaluation.comparison.statistics import bootstrap_interval, holm
+from paucis.evaluation.comparison.tables import MEAN, lines_of, tally_of, write_comparison
 
 COLUMNS = ("case", "group", "class", "state", "dice", "hd95", "volume_reference", "unit")
 

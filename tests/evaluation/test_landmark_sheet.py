@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from paucis.data.case import Geometry, Volume
-from paucis.evaluation import landmark_sheet
-from paucis.evaluation.landmark_sheet import Sheets, tiles_of
+from paucis.evaluation.landmarks import sheet as landmark_sheet
+from paucis.evaluation.landmarks.sheet import Sheets, tiles_of
 
 
 def test_a_picture_is_one_tile_with_all_points_where_they_are() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paucis.evaluation.layers import PIXELS, color_of, fill, glow, outline, photograph, size_of
+from paucis.evaluation.pictures.layers import PIXELS, color_of, fill, glow, outline, photograph, size_of
 
 
 def pixels(content: bytes) -> np.ndarray:

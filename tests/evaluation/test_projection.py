@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paucis.errors import PaucisError
-from paucis.evaluation.embedding import Points, draw, joined, project, write_points
+from paucis.evaluation.features.embedding import Points, draw, joined, project, write_points
 
 
 def points(count: int = 30, referenced: bool = True, classes: int = 3) -> Points:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paucis.errors import PaucisError
-from paucis.evaluation.regions import PROTOTYPE, Regions, draw_regions, place, used, write_regions
+from paucis.evaluation.features.regions import PROTOTYPE, Regions, draw_regions, place, used, write_regions
 
 
 def regions(count: int = 12, clusters: tuple[int, ...] = (0, 2)) -> Regions:

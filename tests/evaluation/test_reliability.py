@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from paucis.evaluation.reliability import BINS, Bins, Ranks
+from paucis.evaluation.reliability.bins import BINS, Bins, Ranks
 
 
 def binned(p: np.ndarray, true: np.ndarray) -> Bins:

@@ -9,8 +9,8 @@ from PIL import Image
 from tests.evaluation.phantoms import cube, labels
 
 from paucis.data.case import Geometry
-from paucis.evaluation.sheets import choose, draw
-from paucis.evaluation.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, Panel, worst_slice
+from paucis.evaluation.pictures.sheets import choose, draw
+from paucis.evaluation.pictures.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, Panel, worst_slice
 
 PICTURE = Geometry(physical=False, dims=2, suffix=".png")
 UPRIGHT = Geometry(spacing=(3.0, 1.0, 1.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paucis.data.case import Geometry
-from paucis.evaluation.stacks import stack_of
+from paucis.evaluation.pictures.stacks import stack_of
 
 THICK = Geometry(spacing=(5.0, 1.0, 1.0))
 

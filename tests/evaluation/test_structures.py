@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from paucis.errors import PaucisError
-from paucis.evaluation.reliability_cases import EVERY, around, measure, regions
+from paucis.evaluation.reliability.cases import EVERY, around, measure, regions
+from paucis.evaluation.reliability.structures import Checked, Structure, agreement, read_structures
 from paucis.evaluation.review import rank
-from paucis.evaluation.structures import Checked, Structure, agreement, read_structures
 
 
 def structure(case: str, score: float, low: float = 0.0, high: float = 1.0, entropy: float = 0.5) -> Structure:

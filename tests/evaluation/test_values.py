@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paucis.errors import PaucisError
-from paucis.evaluation.values import UNKNOWN, class_values, to_classes, values_in
+from paucis.evaluation.masks.values import UNKNOWN, class_values, to_classes, values_in
 
 A, B = Path("a.png"), Path("b.png")
 

@@ -18,7 +18,7 @@ import pytest
 
 from paucis.engine.files import read_json
 from paucis.errors import PaucisError
-from paucis.evaluation.comparison import t_interval
+from paucis.evaluation.comparison.statistics import t_interval
 from paucis.workflows.benchmark import pool, worker
 from paucis.workflows.benchmark.estimate import Speed, estimate
 from paucis.workflows.benchmark.folder import claimed

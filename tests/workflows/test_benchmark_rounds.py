@@ -10,7 +10,7 @@ import pytest
 
 from paucis.engine.files import read_json
 from paucis.errors import PaucisError
-from paucis.evaluation.comparison import t_interval
+from paucis.evaluation.comparison.statistics import t_interval
 from paucis.workflows.benchmark.estimate import estimate
 from paucis.workflows.benchmark.grid import expand
 from paucis.workflows.benchmark.results import figure

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paucis.data.split import Split
-from paucis.evaluation.comparison import paired, t_interval
+from paucis.evaluation.comparison.statistics import paired, t_interval
 from paucis.workflows.benchmark.curve import draw_budgets
 from paucis.workflows.benchmark.grid import expand
 from paucis.workflows.benchmark.ground import Prepared

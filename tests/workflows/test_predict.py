@@ -20,7 +20,7 @@ from paucis.data.intensity import Normalization
 from paucis.data.layouts import scans as find_scans
 from paucis.data.plan import Plan
 from paucis.errors import PaucisError
-from paucis.evaluation.masks import find_predictions
+from paucis.evaluation.masks.finding import find_predictions
 from paucis.methods.base import Method, Prediction
 from paucis.workflows import predict as module
 from paucis.workflows import prediction_folder as folder_module

@@ -16,7 +16,7 @@ from paucis.data.formats import read_label, write_map
 from paucis.data.intensity import Normalization
 from paucis.data.plan import Plan
 from paucis.errors import PaucisError
-from paucis.evaluation.masks import find_predictions
+from paucis.evaluation.masks.finding import find_predictions
 from paucis.methods.base import Method, Prediction
 from paucis.workflows import predict as module
 from paucis.workflows.predict import predict

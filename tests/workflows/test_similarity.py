@@ -17,7 +17,7 @@ from paucis.data.grid import orient, planned_point, planned_voxel, stored_point,
 from paucis.data.preparation import prepare
 from paucis.engine.runs import open_run
 from paucis.errors import PaucisError
-from paucis.evaluation.similarity import cosine
+from paucis.evaluation.features.similarity import cosine
 from paucis.losses.region_discrimination import region_prototypes
 from paucis.workflows.embed import embed
 from paucis.workflows.embed_regions import find_regions

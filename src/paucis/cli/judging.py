@@ -144,7 +144,7 @@ def _reliable(done: Any) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    from paucis.evaluation.reliability_tables import errors_of, table_of
+    from paucis.evaluation.reliability.tables import errors_of, table_of
 
     parts: list[Any] = [_table(*table_of(done.summary)), _table(*errors_of(done.summary))]
     if done.structures:
@@ -211,7 +211,7 @@ def _compared(done: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from paucis.evaluation.comparison_tables import cells, heading
+    from paucis.evaluation.comparison.tables import cells, heading
 
     parts: list[Any] = []
     for metric in dict.fromkeys(line.metric for line in done.lines):

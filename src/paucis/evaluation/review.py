@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from paucis.data.case import Geometry
 from paucis.data.grid import orient, trace_of
 from paucis.errors import PaucisError
-from paucis.evaluation.slices import part_of, picture_of, rows_point_up
-from paucis.evaluation.structures import Structure
+from paucis.evaluation.pictures.sheets import PALETTE
+from paucis.evaluation.pictures.slices import part_of, picture_of, rows_point_up
+from paucis.evaluation.reliability.structures import Structure
 from paucis.evaluation.tables import ELSEWHERE, number
 from paucis.files import write, write_text
 from paucis.registry import nearest
@@ -30,7 +31,6 @@ RULES = {
 """What cases can be ranked by."""
 
 _WIDTH, _LINE, _GAP = 3.2, 0.36, 0.06  # of a picture, a line of text, and between pictures, in inches
-PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
 
 
 class Ranked(NamedTuple):

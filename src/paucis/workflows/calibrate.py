@@ -17,10 +17,10 @@ from paucis.data.grid import orient
 from paucis.data.layouts import ignored, recognize
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
-from paucis.evaluation.calibration import Fit, fit_temperature
-from paucis.evaluation.reliability import Bins
-from paucis.evaluation.reliability_cases import around
-from paucis.evaluation.values import UNKNOWN, to_classes
+from paucis.evaluation.masks.values import UNKNOWN, to_classes
+from paucis.evaluation.reliability.bins import Bins
+from paucis.evaluation.reliability.calibration import Fit, fit_temperature
+from paucis.evaluation.reliability.cases import around
 from paucis.inference.dropout import check_dropout
 from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import check_ensemble, probability_slabs

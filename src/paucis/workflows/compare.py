@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from paucis.errors import PaucisError
-from paucis.evaluation.comparison_pictures import Compared, draw_differences, draw_side_by_side, telling_cases
-from paucis.evaluation.comparison_rows import BEST, Aligned, Results, align, check_metrics, read_results, together
-from paucis.evaluation.comparison_tables import Line, lines_of, notes_of, write_comparison
-from paucis.evaluation.masks import Masks, Pair, find_labels, find_predictions, match
-from paucis.evaluation.reading import Scheme, agree, read_pair, values_of_file
-from paucis.evaluation.slices import Panel
+from paucis.evaluation.comparison.pictures import Compared, draw_differences, draw_side_by_side, telling_cases
+from paucis.evaluation.comparison.rows import BEST, Aligned, Results, align, check_metrics, read_results, together
+from paucis.evaluation.comparison.tables import Line, lines_of, notes_of, write_comparison
+from paucis.evaluation.masks.finding import Masks, Pair, find_labels, find_predictions, match
+from paucis.evaluation.masks.reading import Scheme, agree, read_pair, values_of_file
+from paucis.evaluation.masks.values import UNKNOWN
+from paucis.evaluation.pictures.slices import Panel
 from paucis.evaluation.tables import number
-from paucis.evaluation.values import UNKNOWN
 from paucis.registry import nearest
 from paucis.workflows.evaluate import Pictures, evaluate
 

@@ -19,8 +19,8 @@ from paucis.data.layouts.manifest import SUFFIXES
 from paucis.data.preparation import prepare, prepare_label
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
-from paucis.evaluation.embedding import Points, draw, joined, project, write_points
-from paucis.evaluation.regions import draw_regions, place, used, write_regions
+from paucis.evaluation.features.embedding import Points, draw, joined, project, write_points
+from paucis.evaluation.features.regions import draw_regions, place, used, write_regions
 from paucis.inference.embedding import embed_voxels
 from paucis.inference.options import PredictOptions
 from paucis.inference.windows import check_channels, method_slabs

@@ -15,7 +15,7 @@ from paucis.data.formats import read_image
 from paucis.data.preparation import prepare
 from paucis.engine.runs import Run
 from paucis.errors import PaucisError
-from paucis.evaluation.regions import Regions
+from paucis.evaluation.features.regions import Regions
 from paucis.inference.embedding import embed_voxels
 from paucis.inference.windows import check_channels
 from paucis.losses.directions import unit

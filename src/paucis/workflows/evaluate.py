@@ -16,17 +16,17 @@ from paucis.data.dicom import is_address
 from paucis.data.formats import read_image, read_map
 from paucis.data.groups import regroup
 from paucis.errors import PaucisError
-from paucis.evaluation.changes import Change, draw_changes
 from paucis.evaluation.conventions import convention_of
-from paucis.evaluation.masks import Masks, Pair, find_images, find_labels, find_predictions, match
+from paucis.evaluation.masks.finding import Masks, Pair, find_images, find_labels, find_predictions, match
+from paucis.evaluation.masks.reading import Scheme, agree, read_pair, values_of_file
+from paucis.evaluation.masks.values import UNKNOWN
 from paucis.evaluation.metrics import Row, case_metrics
+from paucis.evaluation.pictures.changes import Change, draw_changes
+from paucis.evaluation.pictures.sheets import choose, draw
+from paucis.evaluation.pictures.slices import Panel
 from paucis.evaluation.processes import over
-from paucis.evaluation.reading import Scheme, agree, read_pair, values_of_file
-from paucis.evaluation.sheets import choose, draw
-from paucis.evaluation.slices import Panel
 from paucis.evaluation.summary import Summary, mean_dice, summarize
 from paucis.evaluation.tables import write_tables
-from paucis.evaluation.values import UNKNOWN
 
 Progress = Callable[[int, int, str], None]
 """Called with (cases done, cases in all, name of the case just done)."""

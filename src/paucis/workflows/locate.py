@@ -12,8 +12,8 @@ from paucis.data.grid import Point
 from paucis.data.layouts import scans as find_scans
 from paucis.engine.runs import open_run
 from paucis.errors import PaucisError
-from paucis.evaluation.landmark_sheet import Sheets, tiles_of
 from paucis.evaluation.landmarks import Peak
+from paucis.evaluation.landmarks.sheet import Sheets, tiles_of
 from paucis.workflows.attempt import attempt, named
 from paucis.workflows.landmark_points import Given, is_called, places_in, read_points, read_table
 from paucis.workflows.landmark_rows import Accuracy, Row, accuracies, rows_of, write_accuracy, write_rows

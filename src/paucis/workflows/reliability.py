@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from paucis.data.formats import read_map
 from paucis.errors import PaucisError
-from paucis.evaluation.maps import UNCERTAINTY, find_maps
-from paucis.evaluation.masks import Masks, Pair, find_labels, find_predictions, match
-from paucis.evaluation.reading import CasePair, Scheme, agree, read_pair, values_of_file
-from paucis.evaluation.reliability_cases import REGIONS, CaseSums, Sums, measure
-from paucis.evaluation.reliability_pictures import Curve, draw_reliability
-from paucis.evaluation.reliability_tables import RULES, Figure, rows_of, summarize, write_reliability
-from paucis.evaluation.structures import Checked, agreement, read_structures
-from paucis.evaluation.values import UNKNOWN
+from paucis.evaluation.masks.finding import Masks, Pair, find_labels, find_predictions, match
+from paucis.evaluation.masks.maps import UNCERTAINTY, find_maps
+from paucis.evaluation.masks.reading import CasePair, Scheme, agree, read_pair, values_of_file
+from paucis.evaluation.masks.values import UNKNOWN
+from paucis.evaluation.reliability.cases import REGIONS, CaseSums, Sums, measure
+from paucis.evaluation.reliability.pictures import Curve, draw_reliability
+from paucis.evaluation.reliability.structures import Checked, agreement, read_structures
+from paucis.evaluation.reliability.tables import RULES, Figure, rows_of, summarize, write_reliability
 from paucis.workflows.evaluate import patients_of
 
 Progress = Callable[[int, int], None]

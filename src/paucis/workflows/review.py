@@ -9,11 +9,11 @@ import numpy as np
 
 from paucis.data.formats import read_label, read_map
 from paucis.errors import PaucisError
-from paucis.evaluation.maps import UNCERTAINTY, find_maps
-from paucis.evaluation.masks import Masks, Pair, find_predictions
+from paucis.evaluation.masks.finding import Masks, Pair, find_predictions
+from paucis.evaluation.masks.maps import UNCERTAINTY, find_maps
+from paucis.evaluation.masks.values import to_classes
+from paucis.evaluation.reliability.structures import read_structures
 from paucis.evaluation.review import Doubt, Ranked, draw_review, rank, title_of, write_review
-from paucis.evaluation.structures import read_structures
-from paucis.evaluation.values import to_classes
 from paucis.registry import nearest
 from paucis.workflows.evaluate import Pictures
 

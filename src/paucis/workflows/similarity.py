@@ -17,8 +17,8 @@ from paucis.data.layouts import scans as find_scans
 from paucis.data.preparation import prepare
 from paucis.engine.runs import Run, open_run
 from paucis.errors import PaucisError
-from paucis.evaluation.similarity import cosine, draw_similarity
-from paucis.evaluation.slices import picture_of
+from paucis.evaluation.features.similarity import cosine, draw_similarity
+from paucis.evaluation.pictures.slices import picture_of
 from paucis.inference.embedding import embed_voxels
 from paucis.inference.windows import check_channels
 

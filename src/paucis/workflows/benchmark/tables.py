@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paucis.evaluation.comparison import Comparison, bootstrap_interval, holm, paired, t_interval
+from paucis.evaluation.comparison.statistics import Comparison, bootstrap_interval, holm, paired, t_interval
 from paucis.workflows.benchmark.ground import Prepared
 from paucis.workflows.benchmark.results import Row, figure
 from paucis.workflows.benchmark.suite import Entry, Suite

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from paucis.evaluation.reliability_pictures import COLORS
+from paucis.evaluation.reliability.pictures import COLORS
 
 LINES = COLORS[:6]
 """Colors of lines; the seventh is that of the text."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from paucis.evaluation.reliability import Bins, Ranks
-from paucis.evaluation.reliability_cases import EVERY
-from paucis.evaluation.reliability_pictures import NAMES, reliability_axes, risk_axes
+from paucis.evaluation.reliability.bins import Bins, Ranks
+from paucis.evaluation.reliability.cases import EVERY
+from paucis.evaluation.reliability.pictures import NAMES, reliability_axes, risk_axes
 from paucis.evaluation.summary import mean_dice
 from paucis.workflows.reliability import REGION, Reliability
 from paucis.workflows.report.charts import LINES, drawing, plain, svg

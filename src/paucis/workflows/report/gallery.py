@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from paucis.data.formats import read_image, read_map
 from paucis.errors import PaucisError
-from paucis.evaluation.layers import Size, fill, glow, outline, photograph, size_of
-from paucis.evaluation.maps import find_maps
-from paucis.evaluation.masks import Masks, Pair, find_labels, find_predictions, match
-from paucis.evaluation.reading import CasePair, Scheme, agree, read_pair, values_of_file
-from paucis.evaluation.stacks import Stack, stack_of
+from paucis.evaluation.masks.finding import Masks, Pair, find_labels, find_predictions, match
+from paucis.evaluation.masks.maps import find_maps
+from paucis.evaluation.masks.reading import CasePair, Scheme, agree, read_pair, values_of_file
+from paucis.evaluation.masks.values import UNKNOWN
+from paucis.evaluation.pictures.layers import Size, fill, glow, outline, photograph, size_of
+from paucis.evaluation.pictures.stacks import Stack, stack_of
 from paucis.evaluation.summary import mean_dice
 from paucis.evaluation.tables import number
-from paucis.evaluation.values import UNKNOWN
 from paucis.workflows.report.results import Results
 from paucis.workflows.report.subject import Subject
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from paucis import __version__
 from paucis.errors import PaucisError
-from paucis.evaluation.comparison_rows import align, read_results, together
-from paucis.evaluation.comparison_tables import lines_of, notes_of
+from paucis.evaluation.comparison.rows import align, read_results, together
+from paucis.evaluation.comparison.tables import lines_of, notes_of
 from paucis.files import write_text
 from paucis.registry import nearest
 from paucis.workflows.compare import METRICS, set_names

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from paucis.evaluation.layers import GLOW, color_of
+from paucis.evaluation.pictures.layers import GLOW, color_of
 from paucis.workflows.report.gallery import Shown
 from paucis.workflows.report.tables import Table
 

@@ -13,7 +13,7 @@ from typing import Any
 from paucis import __version__
 from paucis.engine.runs import trained_stages
 from paucis.errors import PaucisError
-from paucis.evaluation.maps import find_maps
+from paucis.evaluation.masks.maps import find_maps
 from paucis.files import write_json
 from paucis.workflows.evaluate import Evaluation, evaluate
 from paucis.workflows.predict import predict

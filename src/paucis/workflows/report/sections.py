@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paucis.evaluation.comparison_tables import Line
-from paucis.evaluation.layers import PIXELS
-from paucis.evaluation.reliability_tables import RULES
+from paucis.evaluation.comparison.tables import Line
+from paucis.evaluation.pictures.layers import PIXELS
+from paucis.evaluation.reliability.tables import RULES
 from paucis.evaluation.tables import figure
 from paucis.workflows.report import tables
 from paucis.workflows.report.curves import further_charts, loss_chart, median_seconds, validation_chart

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paucis.evaluation.comparison_tables import Line, cells, heading
+from paucis.evaluation.comparison.tables import Line, cells, heading
 from paucis.evaluation.conventions import STATES
-from paucis.evaluation.reliability_cases import EVERY
-from paucis.evaluation.reliability_tables import errors_of, figure_text, table_of
+from paucis.evaluation.reliability.cases import EVERY
+from paucis.evaluation.reliability.tables import errors_of, figure_text, table_of
 from paucis.evaluation.summary import Summary, mean_dice
 from paucis.evaluation.tables import figure, number, title
 from paucis.workflows.report.results import Results

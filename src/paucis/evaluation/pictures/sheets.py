@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from paucis.evaluation.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, Panel, Slice, worst_slice
+from paucis.evaluation.pictures.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, Panel, Slice, worst_slice
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 
+PALETTE = ("#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2")
+"""Colors of classes and of landmarks, by their place."""
 COLORS = {
     RIGHT: ("true positive", (0.34, 0.71, 0.91, 0.45)),
     EXTRA: ("false positive", (0.94, 0.89, 0.26, 0.85)),

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paucis.evaluation.comparison import Comparison, compare
-from paucis.evaluation.comparison_rows import BEST, RULE, Aligned
+from paucis.evaluation.comparison.rows import BEST, RULE, Aligned
+from paucis.evaluation.comparison.statistics import Comparison, compare
 from paucis.evaluation.tables import ELSEWHERE, TITLES, number
 from paucis.files import write_json, write_text
 

@@ -15,8 +15,8 @@ from paucis.data.dicom import is_segmentation, read_masks
 from paucis.data.formats import read_label
 from paucis.data.layouts import name_classes
 from paucis.errors import PaucisError
-from paucis.evaluation.masks import Masks, Pair
-from paucis.evaluation.values import UNKNOWN, Values, class_values, to_classes, values_in
+from paucis.evaluation.masks.finding import Masks, Pair
+from paucis.evaluation.masks.values import UNKNOWN, Values, class_values, to_classes, values_in
 
 FindValues = Callable[[Iterable[Path]], Mapping[Path, set[int]]]
 

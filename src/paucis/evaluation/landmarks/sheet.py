@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from paucis.data.case import Volume
 from paucis.data.grid import Point, orient, planned_point, trace_of
-from paucis.evaluation.review import PALETTE
-from paucis.evaluation.slices import picture_of, rows_point_up
+from paucis.evaluation.pictures.sheets import PALETTE
+from paucis.evaluation.pictures.slices import picture_of, rows_point_up
 from paucis.evaluation.tables import ELSEWHERE, number
 from paucis.files import write
 

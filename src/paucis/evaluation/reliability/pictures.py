@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from paucis.evaluation.reliability import BINS, Bins, Counts, Ranks
-from paucis.evaluation.reliability_cases import EVERY, Sums
+from paucis.evaluation.reliability.bins import BINS, Bins, Counts, Ranks
+from paucis.evaluation.reliability.cases import EVERY, Sums
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 

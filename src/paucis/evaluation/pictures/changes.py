@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paucis.evaluation.sheets import COLORS
-from paucis.evaluation.slices import Panel, Slice, worst_slice
+from paucis.evaluation.pictures.sheets import COLORS
+from paucis.evaluation.pictures.slices import Panel, Slice, worst_slice
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 

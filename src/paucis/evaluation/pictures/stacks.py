@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from paucis.data.case import Geometry
 from paucis.data.grid import Trace, orient, trace_of
-from paucis.evaluation.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, kinds_of, part_of, rows_point_up
+from paucis.evaluation.pictures.slices import CONFUSED, EXTRA, MISSED, RIGHT, UNKNOWN, kinds_of, part_of, rows_point_up
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paucis.evaluation.reliability import Bins, Ranks
+from paucis.evaluation.reliability.bins import Bins, Ranks
 
 REGIONS = ("box", "foreground", "all")
 """Where voxels are counted: in the box around both masks with a margin, in either mask, everywhere."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paucis.errors import PaucisError
-from paucis.evaluation.embedding import FEWEST, project
+from paucis.evaluation.features.embedding import FEWEST, project
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write, write_text
 

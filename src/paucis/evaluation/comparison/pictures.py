@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paucis.evaluation.comparison_rows import BEST, Aligned
-from paucis.evaluation.comparison_tables import MEAN, Line, difference, heading, p_value
-from paucis.evaluation.sheets import explain, height_of, paint
-from paucis.evaluation.slices import Panel, common_slices
+from paucis.evaluation.comparison.rows import BEST, Aligned
+from paucis.evaluation.comparison.tables import MEAN, Line, difference, heading, p_value
+from paucis.evaluation.pictures.sheets import explain, height_of, paint
+from paucis.evaluation.pictures.slices import Panel, common_slices
 from paucis.evaluation.tables import ELSEWHERE
 from paucis.files import write
 

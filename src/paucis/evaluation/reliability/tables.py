@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paucis.evaluation.comparison import bootstrap_interval
-from paucis.evaluation.reliability_cases import EVERY, REGIONS, CaseSums
+from paucis.evaluation.comparison.statistics import bootstrap_interval
+from paucis.evaluation.reliability.cases import EVERY, REGIONS, CaseSums
 from paucis.evaluation.tables import ELSEWHERE, number
 from paucis.files import write_json, write_text
 

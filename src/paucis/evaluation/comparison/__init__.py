@@ -1,0 +1,1 @@
+"""Sets of results against each other, case by case: rows laid side by side, tests, tables, pictures."""

@@ -1,0 +1,1 @@
+"""Slices worth showing, and what is drawn of them: sheets, stacks to leaf through, layers, changes."""
