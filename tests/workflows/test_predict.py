@@ -23,7 +23,7 @@ from paucis.errors import PaucisError
 from paucis.evaluation.masks.finding import find_predictions
 from paucis.methods.base import Method, Prediction
 from paucis.workflows import predict as module
-from paucis.workflows import prediction_folder as folder_module
+from paucis.workflows import prediction_files as files_module
 from paucis.workflows.predict import predict
 
 CENTER, RADIUS = np.array([12.0, -7.0, 30.0]), 13.0  # of a ball, in mm (x, y, z)
@@ -272,7 +272,7 @@ def test_an_interruption_leaves_only_finished_cases(tmp_path, runs, monkeypatch)
     scans, out = tmp_path / "scans", tmp_path / "out"
     for name in ("a", "b"):
         save(scans / f"{name}.nii.gz")
-    write_map, calls = folder_module.write_map, []
+    write_map, calls = files_module.write_map, []
 
     def interrupted(path, array, geometry):
         calls.append(path)
@@ -280,7 +280,7 @@ def test_an_interruption_leaves_only_finished_cases(tmp_path, runs, monkeypatch)
             raise KeyboardInterrupt
         write_map(path, array, geometry)
 
-    monkeypatch.setattr(folder_module, "write_map", interrupted)
+    monkeypatch.setattr(files_module, "write_map", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict(runs("r", plan_of()), scans, out=out)
     assert [case["name"] for case in manifest(out)["cases"]] == ["a"]
@@ -294,7 +294,7 @@ def test_a_full_disk_stops_with_one_line(tmp_path, runs, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder_module, "write_mask", full)
+    monkeypatch.setattr(files_module, "write_mask", full)
     with pytest.raises(PaucisError, match=r"out.*No space left on device.*free space"):
         predict(runs("r", plan_of()), tmp_path / "scans", out=tmp_path / "out")
     assert manifest_or_none(tmp_path / "out") is None
@@ -379,3 +379,12 @@ def test_real_scans_get_masks_of_their_own_size(tmp_path, runs, place, plan, suf
     assert written.array.shape[1:] == image.array.shape[1:]
     np.testing.assert_allclose(written.geometry.direction, image.geometry.direction, atol=1e-5)
     np.testing.assert_allclose(written.geometry.origin, image.geometry.origin, atol=1e-3)
+
+
+def test_processes_share_the_cores_of_a_cpu_not_a_gpu(runs, tmp_path):
+    save(tmp_path / "scans/a.nii.gz")
+    run = runs("run", plan_of())
+    module.open_run(run, "", None).device = torch.device("cuda")
+    with pytest.raises(PaucisError, match="--jobs 2"):
+        predict(run, tmp_path / "scans", out=tmp_path / "out", jobs=2)
+    assert not (tmp_path / "out").exists()

@@ -33,6 +33,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write class probabilities as maps too.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that share the cases, on a CPU.")] = 1,
 ) -> None:
     """Write the masks of scans on their own grid, with uncertainty maps and a table of structures."""
     from paucis.cli import render
@@ -51,6 +52,7 @@ def predict(
             series=series,
             form=form,
             save_probabilities=probabilities,
+            jobs=jobs,
             progress=lambda done, total: screen.progress("predicting", done, total),
         )
     render.out(render.predicted(done))

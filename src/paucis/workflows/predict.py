@@ -23,6 +23,7 @@ from paucis.inference.sampling import check_samples
 from paucis.options import build
 from paucis.workflows.attempt import attempt
 from paucis.workflows.prediction_folder import Predictions, PredictionWriter
+from paucis.workflows.prediction_processes import Order, in_processes
 from paucis.workflows.temperature import resolved
 
 Progress = Callable[[int, int], None]
@@ -49,6 +50,7 @@ def predict(
     form: str = "own",
     save_probabilities: bool = False,
     keep: bool = False,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Predictions:
     """Predicts a scan or a folder of scans.
@@ -72,6 +74,7 @@ def predict(
         form: ``own``, each scan's own format (NIfTI for DICOM scans); or ``dicom-seg``, masks as DICOM segmentations.
         save_probabilities: also writes one map of probabilities per class.
         keep: leave the cases that an earlier call wrote to ``out`` in its table and manifest.
+        jobs: processes of a CPU among which the cases are divided; each holds the runs and a scan of its own.
         progress: told before the first case and after each.
 
     Raises:
@@ -85,15 +88,26 @@ def predict(
         cases = find_scans(Path(scans), members[0].task.channels, series)
     _check_out(cases, Path(out))
     _check_form(cases, form)
+    if jobs > 1 and members[0].device.type != "cpu":
+        raise PaucisError(f"--jobs {jobs}: processes share the cores of a CPU: leave it out, or add --device cpu")
     tell = progress or (lambda done, total: None)
     runs = [str(folder) for folder in (run, *also)]
     field = field_reader(chosen.field, members[0].plan.field, cases)
     writer = PredictionWriter(Path(out), members[0].plan, runs, _codes(members[0], form), keep=keep)
     try:
         tell(0, len(cases))
-        for number, case in enumerate(cases, 1):
-            _one(case, members, chosen, writer, field)
-            tell(number, len(cases))
+        if jobs > 1 and len(cases) > 1:
+            order = Order(tuple(runs), weights, chosen, writer.codes, writer.out, writer.partial, min(jobs, len(cases)))
+            for number, (case, saved, reason) in enumerate(in_processes(order, cases), 1):
+                if saved is None:
+                    writer.fail(case, reason)
+                else:
+                    writer.take(saved)
+                tell(number, len(cases))
+        else:
+            for number, case in enumerate(cases, 1):
+                _one(case, members, chosen, writer, field)
+                tell(number, len(cases))
     finally:
         writer.close()
     _report(writer.result, len(cases))
@@ -189,7 +203,7 @@ def _one(case: Case, members: Sequence[Run], options: PredictOptions, writer: Pr
     """Predicts and writes one case; what is wrong with the scan itself is noted and the others go on."""
 
     def act(volume: Volume) -> CasePrediction:
-        return predict_case(members, volume, options, allocate=writer.allocate, field=field(case, volume))
+        return predict_case(members, volume, options, allocate=writer.files.allocate, field=field(case, volume))
 
     prediction, reason = attempt(case, act)
     if prediction is None:
