@@ -49,6 +49,7 @@ def test_a_few_steps_of_the_real_engine_are_measured_and_nothing_is_left(phantom
     found.require()
 
 
+@pytest.mark.heavy
 def test_memory_that_runs_out_ends_the_measurement_not_the_machine(phantoms: Path) -> None:
     config = asked(phantoms, {**SMALL, "data.patch": "96,96,96", "train.batch_size": 8, "network.features": 32})
     assert room._measure(config, planned(config, Hooks()).plan, 600 * MIB) == Measured()
