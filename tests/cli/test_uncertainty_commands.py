@@ -43,7 +43,7 @@ class Sure(Method):
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four scans with labels drawn from the truth, and a run whose split validates on all of them."""
-    from paucis.workflows import calibrate, predict
+    from paucis.workflows import calibrate, opening
 
     rng = np.random.default_rng(0)
     for number in range(4):
@@ -70,7 +70,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )
         return runs[str(path)]
 
-    monkeypatch.setattr(predict, "open_run", open_run)
+    monkeypatch.setattr(opening, "open_run", open_run)
     monkeypatch.setattr(calibrate, "open_run", open_run)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -195,13 +195,13 @@ def test_mistakes_are_one_line(world: Path, refused: Callable[..., str], argumen
 def test_a_temperature_holds_for_its_weights_and_its_way_of_predicting(
     world: Path, cli: Callable[..., object], refused: Callable[..., str]
 ) -> None:
-    from paucis.workflows import predict
+    from paucis.workflows import opening
 
     assert cli("calibrate", "run", "data").code == 0
     saved = ["predict", "run", "data", "--out", "o", "predict.temperature=saved"]
     assert "holds for predict.flips=False" in refused(*saved, "predict.flips=true")
     with torch.no_grad():
-        predict.open_run("run", "cpu", None).method.weight += 1
+        opening.open_run("run", "cpu", None).method.weight += 1
     assert "of other weights" in refused(*saved)
     Path("run/temperature.json").write_text("{}")
     assert "calibrate again" in refused(*saved)

@@ -22,6 +22,7 @@ from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 from paucis.evaluation.masks.finding import find_predictions
 from paucis.methods.base import Method, Prediction
+from paucis.workflows import opening
 from paucis.workflows import predict as module
 from paucis.workflows import prediction_files as files_module
 from paucis.workflows.predict import predict
@@ -80,7 +81,7 @@ def runs(monkeypatch):
         )
         return name
 
-    monkeypatch.setattr(module, "open_run", lambda path, device, weights: made[str(path)])
+    monkeypatch.setattr(opening, "open_run", lambda path, device, weights: made[str(path)])
     return add
 
 
@@ -384,7 +385,7 @@ def test_real_scans_get_masks_of_their_own_size(tmp_path, runs, place, plan, suf
 def test_processes_share_the_cores_of_a_cpu_not_a_gpu(runs, tmp_path):
     save(tmp_path / "scans/a.nii.gz")
     run = runs("run", plan_of())
-    module.open_run(run, "", None).device = torch.device("cuda")
+    opening.open_run(run, "", None).device = torch.device("cuda")
     with pytest.raises(PaucisError, match="--jobs 2"):
         predict(run, tmp_path / "scans", out=tmp_path / "out", jobs=2)
     assert not (tmp_path / "out").exists()

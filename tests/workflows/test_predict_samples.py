@@ -18,7 +18,7 @@ from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 from paucis.evaluation.masks.finding import find_predictions
 from paucis.methods.base import Method, Prediction
-from paucis.workflows import predict as module
+from paucis.workflows import opening
 from paucis.workflows.predict import predict
 
 
@@ -67,7 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         device=torch.device("cpu"),
         autocast=nullcontext,
     )
-    monkeypatch.setattr(module, "open_run", lambda path, device, weights: made)
+    monkeypatch.setattr(opening, "open_run", lambda path, device, weights: made)
     return made
 
 

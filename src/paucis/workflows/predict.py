@@ -14,17 +14,15 @@ from paucis.data.formats import members as files_of
 from paucis.data.layouts import recognize
 from paucis.data.layouts import scans as find_scans
 from paucis.data.segment_codes import Codes, read_codes
-from paucis.engine.runs import Run, open_run
+from paucis.engine.runs import Run
 from paucis.errors import PaucisError
-from paucis.inference.dropout import check_dropout
 from paucis.inference.options import PredictOptions
-from paucis.inference.predictor import CasePrediction, check_ensemble, predict_case
-from paucis.inference.sampling import check_samples
+from paucis.inference.predictor import CasePrediction, predict_case
 from paucis.options import build
 from paucis.workflows.attempt import attempt
+from paucis.workflows.opening import opened
 from paucis.workflows.prediction_folder import Predictions, PredictionWriter
 from paucis.workflows.prediction_processes import Order, in_processes
-from paucis.workflows.temperature import resolved
 
 Progress = Callable[[int, int], None]
 """Called with (cases done, cases in all)."""
@@ -138,28 +136,6 @@ def _of_role(run: Run, dataset: Path, role: str, series: str | None) -> list[Cas
     return cases
 
 
-def opened(
-    runs: Sequence[str | Path], options: PredictOptions, device: str, weights: str | None
-) -> tuple[list[Run], PredictOptions]:
-    """The runs of an ensemble, ready to predict, and the options with a number for the temperature.
-
-    Raises:
-        PaucisError: not a run folder, runs that do not fit together, a device that is not there, or options that the
-            runs cannot follow.
-    """
-    members = [open_run(folder, device, weights) for folder in runs]
-    check_ensemble(members)
-    if options.output is not None:
-        for member in members:
-            member.method.choose(options.output)
-    check_samples(members, options.samples, options.dropout)
-    check_dropout([member.method for member in members], options.dropout)
-    options = resolved(options, members)
-    for member in members:
-        options.strides(member.plan.window, member.task.ndim)  # refuses those that do not fit, before any scan is read
-    return members, options
-
-
 def prediction_options(
     options: PredictOptions | Mapping[str, Any] | None, save_probabilities: bool = False
 ) -> PredictOptions:
@@ -224,4 +200,4 @@ def _report(result: Predictions, total: int) -> None:
     raise PaucisError(f"{len(reasons)} of {total} scans not predicted{others}: {'; '.join(reasons[:SHOWN])}{more}")
 
 
-__all__ = ["Predictions", "opened", "predict", "prediction_options"]
+__all__ = ["Predictions", "predict", "prediction_options"]

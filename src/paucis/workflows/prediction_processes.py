@@ -20,6 +20,7 @@ from paucis.errors import PaucisError
 from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import CasePrediction, predict_case
 from paucis.workflows.attempt import attempt
+from paucis.workflows.opening import opened
 from paucis.workflows.prediction_files import CaseFiles, Saved
 
 
@@ -74,8 +75,6 @@ def in_processes(order: Order, cases: Sequence[Case]) -> Iterator[tuple[Case, Sa
 
 def _begin(order: Order) -> None:
     """First call in every process: the cores are shared, the runs are opened once."""
-    from paucis.workflows.predict import opened  # which imports this module
-
     single_threaded()
     devices.share_cores(order.jobs)
     _Worker.members, _ = opened(order.runs, order.options, "cpu", order.weights)

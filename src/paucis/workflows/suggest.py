@@ -22,7 +22,8 @@ from paucis.inference.figures import check_draws, foreground_of
 from paucis.inference.options import PredictOptions
 from paucis.inference.predictor import predict_case
 from paucis.workflows.attempt import attempt, named
-from paucis.workflows.predict import opened, prediction_options
+from paucis.workflows.opening import opened
+from paucis.workflows.predict import prediction_options
 from paucis.workflows.suggestion_figures import Notes, look
 from paucis.workflows.suggestion_pool import Pool, find_pool
 

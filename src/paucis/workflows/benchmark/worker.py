@@ -131,7 +131,8 @@ def _suggest(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     from paucis.errors import PaucisError
     from paucis.evaluation.suggestion import NEEDS
-    from paucis.workflows.predict import opened, prediction_options
+    from paucis.workflows.opening import opened
+    from paucis.workflows.predict import prediction_options
     from paucis.workflows.suggest import pick
     from paucis.workflows.suggestion_figures import Notes, look
     from paucis.workflows.suggestion_pool import find_pool
