@@ -1,6 +1,7 @@
 """Time and peak memory of a sliding-window prediction, against MONAI's on the same volume and network.
 
     python benchmarks/sliding_window.py --size 256 192 192 --patch 48 96 96 --classes 5
+    python benchmarks/sliding_window.py --size 512 512 600 --patch 64 128 128 --classes 8 --pointwise
 
 Each side runs in a process of its own, so that one's peak does not hide the other's. Memory is the growth of the
 process beyond what it held with libraries, volume and network loaded.
@@ -32,13 +33,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--overlap", type=float, default=0.5)
     parser.add_argument("--batch", type=int, default=2, help="windows at once")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pointwise", action="store_true", help="a network of one 1x1x1 convolution")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def network(classes: int) -> nn.Module:
+def network(classes: int, pointwise: bool) -> nn.Module:
     """Two convolutions: enough to look at neighbors, little enough to leave the windows' own cost visible."""
     torch.manual_seed(0)
+    if pointwise:
+        return nn.Sequential(nn.Conv3d(1, classes, 1), nn.Softmax(1)).eval()
     return nn.Sequential(nn.Conv3d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv3d(8, classes, 1), nn.Softmax(1)).eval()
 
 
@@ -73,7 +77,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     """One side: seconds, MB, and the voxels of each class, to see that both sides did the same."""
     torch.set_num_threads(options.threads)
     act = predict_paucis if options.side == "paucis" else predict_monai
-    model = network(options.classes)
+    model = network(options.classes, options.pointwise)
     image = np.random.default_rng(0).standard_normal((1, *options.size), dtype=np.float32)
     with torch.no_grad():
         act(image[:, : options.patch[0], : options.patch[1], : options.patch[2]], model, options)  # loads libraries
