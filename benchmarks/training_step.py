@@ -135,6 +135,7 @@ def measure_paucis(options: argparse.Namespace) -> dict[str, Any]:
     from lightning.pytorch import Callback, Trainer
     from torch.utils.data import DataLoader
 
+    from paucis.engine.allocation import keep_freed_memory
     from paucis.engine.compiled import compile_networks
     from paucis.engine.loop import Loop, place
     from paucis.methods.base import METHODS
@@ -143,6 +144,8 @@ def measure_paucis(options: argparse.Namespace) -> dict[str, Any]:
 
     task, build, batch = work(options.what)
     device = devices.resolve(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     kind = METHODS.get("supervised")
     method = kind(build, task, kind.Options())
     place(method, device, devices.memory_format("auto", device, task.ndim))
