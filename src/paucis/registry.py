@@ -35,11 +35,19 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Class decorator: makes the class known under ``name``."""
+        """Class decorator: makes the class known under ``name``.
+
+        Raises:
+            PaucisError: another module has taken the name.
+        """
 
         def decorate(cls: type[T]) -> type[T]:
-            if name in self._entries and self._entries[name].__module__ != cls.__module__:
-                raise ValueError(f"two {self.kind}s are called '{name}'")
+            taken = self._entries.get(name)
+            if taken is not None and taken.__module__ != cls.__module__:
+                raise PaucisError(
+                    f"the {self.kind} name '{name}' is taken by {taken.__module__}: give the one in {cls.__module__} "
+                    "another name"
+                )
             cls.name = name  # type: ignore[attr-defined]
             self._entries[name] = cls
             return cls

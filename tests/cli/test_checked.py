@@ -104,7 +104,7 @@ def test_a_training_is_told_by_memory_time_and_disk() -> None:
         "training   mean_teacher with vnet: 2 labeled and 4 unlabeled crops of 64 x 64 x 80 a step",
         "memory     1.5 GiB of 8.0 GiB that are free, cpu",
         "a step     0.5 s",
-        "the run    51.7 min for 6000 steps and 5 validations",
+        "the run    51.7 min for 6000 steps and 5 validations, which are 100 s of it",
         "disk       at most 200 MiB of 50.0 GiB that are free, for prepared cases",
     ]
 

@@ -50,7 +50,10 @@ def forecasted(found: Forecast) -> str:
         ("a step", f"{found.step_seconds:.3g} s" if found.step_seconds else "not measured: memory ran out"),
     ]
     if found.seconds is not None:
-        looks = f" and {found.validations} validations" if found.validations else ""
+        looks = ""
+        if found.validations and found.step_seconds:
+            steps = found.steps * found.step_seconds
+            looks = f" and {found.validations} validations, which are {_duration(found.seconds - steps)} of it"
         rows.append(("the run", f"{_duration(found.seconds)} for {found.steps} steps{looks}"))
     rows.append(("disk", f"at most {_bytes(found.cache)} of {_bytes(found.disk)} that are free, for prepared cases"))
     return "\n".join(_columns(rows, "ll"))
