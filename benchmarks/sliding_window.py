@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def network(classes: int, pointwise: bool) -> nn.Module:
+def network(classes: int, pointwise: bool = False) -> nn.Module:
     """Two convolutions: enough to look at neighbors, little enough to leave the windows' own cost visible."""
     torch.manual_seed(0)
     if pointwise:
