@@ -136,12 +136,57 @@ def test_each_normalization_does_what_it_says():
     np.testing.assert_array_equal(stored, volume.array)
 
 
+def neighborhoods(x, widths):
+    """Gaussian mean and variance around every voxel, voxel by voxel; the border goes on beyond the edge."""
+    mean, squares = np.zeros_like(x), np.zeros_like(x)
+    radii = [int(4 * width + 0.5) for width in widths]
+    padded = np.pad(x, [(radius, radius) for radius in radii], mode="edge")
+    ways = [np.arange(-radius, radius + 1) for radius in radii]
+    bells = [
+        np.exp(-0.5 * (way / width) ** 2) if width else np.ones(1) for way, width in zip(ways, widths, strict=True)
+    ]
+    weights = np.einsum("i,j,k->ijk", *(bell / bell.sum() for bell in bells))
+    for place in np.ndindex(x.shape):
+        around = padded[tuple(slice(at, at + 2 * radius + 1) for at, radius in zip(place, radii, strict=True))]
+        mean[place], squares[place] = (weights * around).sum(), (weights * around**2).sum()
+    return mean, squares - mean**2
+
+
+@pytest.mark.parametrize(
+    ("options", "spacing", "widths"),
+    [
+        ({"dims": "3"}, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
+        ({"dims": "3"}, (2.0, 1.0, 1.0), (0.5, 1.0, 1.0)),
+        ({"dims": "2"}, (1.0, 1.0, 1.0), (0.0, 1.0, 1.0)),
+    ],
+)
+def test_local_normalization_is_by_the_neighborhood_on_the_planned_grid(options, spacing, widths):
+    volume = random_volume((6, 7, 8), spacing=spacing)
+    volume.array[0, :, 3:] *= 5  # a step in brightness and contrast that is gone afterwards
+    prepared, _ = prepare(volume, plan_of(spacing, normalization="local", reach=1.0, **options))
+    x = volume.array[0].astype(np.float64)
+    x = (x - x.mean()) / x.std()
+    mean, variance = neighborhoods(x, widths)
+    np.testing.assert_allclose(prepared[0], (x - mean) / np.sqrt(variance + 0.1**2), atol=1e-3)
+
+
+def test_local_normalization_takes_a_slow_change_of_brightness_away():
+    waves = np.sin(np.arange(128) * 1.3)[None, None, None] * np.ones((1, 1, 128, 1))
+    ramp = np.linspace(0, 60, 128)[:, None]
+    plan = plan_of(normalization="local", reach=6.0, dims="2")
+    one, other = (prepare(Volume((waves + add).astype(np.float32), Geometry()), plan)[0] for add in (ramp, 3 * ramp))
+    inner = np.s_[0, 0, 30:-30, 30:-30]
+    waves = waves[0, 0, 30:-30, 30:-30].ravel()
+    for found in (one, other):
+        assert np.corrcoef(found[inner].ravel(), waves)[0, 1] > 0.9
+
+
 def test_preparing_leaves_the_volume_alone_and_bears_constant_images():
     volume = random_volume((4, 4, 4))
     before = volume.array.copy()
     prepare(volume, plan_of())
     np.testing.assert_array_equal(volume.array, before)
-    for kind in ("zscore", "unit"):
+    for kind in ("zscore", "unit", "local"):
         flat, _ = prepare(Volume(np.full((1, 4, 4, 4), 7, np.int16), Geometry()), plan_of(normalization=kind))
         assert np.abs(flat).max() == 0
 

@@ -81,6 +81,48 @@ def test_the_discriminator_judges_the_first_cluster_within_the_field_of_view_and
     assert float(told.detach()) == pytest.approx(-sum(map(math.log, chances)) / 4, rel=1e-5)
 
 
+def test_agreement_compares_the_target_of_a_voxel_in_both_views_and_is_absent_by_default() -> None:
+    batch = make_batch(TASK)
+    assert "agreement" not in look(guided(), batch).losses
+    method = guided(agreement=3.0, rotation=0.0)
+    drawn: list[Tensor] = []
+    shown: list[Tensor] = []
+    assert method.clustering is not None
+    assert batch.valid is not None
+    invert = method.views.turning.invert
+    method.views.turning.invert = lambda maps, how: drawn.append(how.turns) or invert(maps, how)  # type: ignore[assignment, func-returns-value]
+    method.clustering.register_forward_hook(lambda *call: shown.append(call[2].detach()))
+    loss = look(method, batch).losses["agreement"]
+    (first, second), turns = shown[0][:, 0].split(2), drawn[-1].tolist()
+    pairs = zip(first, (torch.rot90(one, -turn, (0, 1)) for one, turn in zip(second, turns, strict=True)), strict=True)
+    squares = [
+        float((one - other)[inside].square().sum()) for (one, other), inside in zip(pairs, batch.valid, strict=True)
+    ]
+    assert float(loss.detach()) == pytest.approx(3 * sum(squares) / int(batch.valid.sum()), rel=1e-5)
+    assert reaches(loss, method.clustering)
+    assert not reaches(loss, method.embedding)
+    assert not reaches(loss, method.discriminator)
+
+
+def test_a_target_that_follows_the_image_agrees_however_it_is_turned() -> None:
+    method, batch = guided(agreement=1.0, rotation=0.0, brightness=0.0, contrast=0.0), make_batch(TASK)
+
+    class Brightness(torch.nn.Module):
+        """Clusters by what a voxel shows alone: they turn with it."""
+
+        def forward(self, feature: Tensor) -> Tensor:
+            share = feature.sigmoid()
+            return torch.cat([share, (1 - share) / 2, (1 - share) / 2], 1)
+
+    method.clustering = Brightness()  # type: ignore[assignment]
+    method._feature = lambda images: images  # type: ignore[method-assign]
+    method.embedding = torch.nn.Conv2d(1, 32, 1)  # type: ignore[assignment]
+    assert float(look(method, batch).losses["agreement"].detach()) == pytest.approx(0, abs=1e-9)
+    rows = torch.linspace(0, 1, TASK.patch[0]).reshape(1, 1, -1, 1)
+    method._feature = lambda images: images + rows  # type: ignore[method-assign]
+    assert float(look(method, batch).losses["agreement"].detach()) > 1e-4, "one that knows its place does not"
+
+
 def test_a_slope_of_one_is_the_published_linear_discriminator() -> None:
     assert guided(slope=1.0).discriminator.slope == 1.0
     assert guided().discriminator.slope == 0.2

@@ -10,7 +10,7 @@ from paucis.data.processes import cores
 from paucis.options import option
 
 NONE, AUTO, MASKS = "none", "auto", "masks"
-NORMALIZATIONS = ("auto", "zscore", "ct", "dataset", "unit", "none")
+NORMALIZATIONS = ("auto", "zscore", "ct", "dataset", "unit", "local", "none")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class DataOptions:
     normalization: str = option(
         "auto",
         "intensities: zscore per case, ct (clipped, by dataset), dataset (mean and deviation of all), unit (0 to 1 per "
-        "case), none; auto = by modality",
+        "case), local (by each voxel's neighborhood), none; auto = by modality",
         choices=NORMALIZATIONS,
+    )
+    reach: float = option(
+        12.0, "width of the neighborhood of normalization=local, in voxels of the planned grid", minimum=0.5
     )
     foreground: float = option(
         0.33, "share of labeled crops that are sure to hold a voxel of a class", minimum=0.0, maximum=1.0

@@ -91,6 +91,13 @@ class Plan:
         return tuple(math.prod(level[axis] for level in self.strides) for axis in range(self.ndim))
 
     @property
+    def lengths(self) -> tuple[float, float, float]:
+        """A voxel along (Z, Y, X) in lengths of its shortest side; infinitely long across the slices of a 2D plan."""
+        sides = self.spacing or (1.0,) * self.ndim
+        z, y, x = (*(math.inf,) * (3 - self.ndim), *(side / min(sides) for side in sides))
+        return z, y, x
+
+    @property
     def window(self) -> tuple[int, int, int]:
         """The patch as (Z, Y, X): one slice in 2D."""
         z, y, x = (1, *self.patch)[-3:]
@@ -182,7 +189,7 @@ def make_plan(
         spacing=spacing,
         size=size,
         normalization=tuple(
-            choose_normalization(options.normalization, index, name, known, labeled, color=color)
+            choose_normalization(options.normalization, index, name, known, labeled, color=color, reach=options.reach)
             for index, name in enumerate(dataset.channels)
         ),
         median_shape=shape,

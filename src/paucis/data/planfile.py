@@ -86,7 +86,7 @@ def _contradictions(plan: Plan) -> list[str]:
     must(len(plan.normalization) == len(plan.channels), "normalization needs one entry per channel")
     must(
         all(c.complete for c in plan.normalization),
-        "normalization ct needs mean, std, low and high; dataset mean and std",
+        "normalization ct needs mean, std, low and high; dataset mean and std; local reach",
     )
     must(2 <= len(plan.classes) < IGNORE, f"classes must be 2 to {IGNORE - 1} names, background first")
     must(len(set(plan.values)) == len(plan.values) == len(plan.classes), "values needs one raw mask value per class")

@@ -49,7 +49,10 @@ def prepare(volume: Volume, plan: Plan) -> tuple[NDArray[np.float32], Trace]:
         raise PaucisError(f"the image holds {count} NaN or infinite voxels: repair it or leave it out")
     for scaling, channel in zip(plan.normalization, turned, strict=True):
         scaling.apply(channel)
-    return resample(turned, trace.prepared), trace
+    prepared = resample(turned, trace.prepared)
+    for scaling, channel in zip(plan.normalization, prepared, strict=True):
+        scaling.level(channel, plan.lengths)
+    return prepared, trace
 
 
 def prepare_label(volume: Volume, plan: Plan, trace: Trace | None = None) -> NDArray[np.uint8]:

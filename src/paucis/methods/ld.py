@@ -154,7 +154,7 @@ class LocalDiscrimination(Pretraining):
             )
             losses["entropy"] = options.entropy * cluster_entropy(seen.clusters, kept.squeeze(1))  # Eq. 29
             monitors["clusters_used"] = _perplexity(seen.clusters.detach())
-            self._guide(seen.clusters, kept, losses, monitors)
+            self._guide(seen.clusters, kept, turns, losses, monitors)
         return StepResult(losses, monitors)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -200,7 +200,12 @@ class LocalDiscrimination(Pretraining):
         return problems
 
     def _guide(
-        self, clusters: Tensor, kept: Tensor, losses: dict[str, Tensor], monitors: dict[str, Tensor | float]
+        self,
+        clusters: Tensor,
+        kept: Tensor,
+        turns: OrientationParams,
+        losses: dict[str, Tensor],
+        monitors: dict[str, Tensor | float],
     ) -> None:
         """What a prior of shape adds to the losses of both views' clusters (2B, C, *size), ``kept`` (2B, 1, *size)."""
 

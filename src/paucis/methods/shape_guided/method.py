@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from paucis.batch import Batch, Task
+from paucis.losses.consistency import squared_difference
 from paucis.losses.shape_adversary import passing_loss, telling_loss
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Setting, Stage, StepResult, register, trainable
 from paucis.methods.ld import PATCHES, LDOptions, LocalDiscrimination
@@ -18,6 +19,7 @@ from paucis.methods.shape_guided.options import CLUSTERING, CLUSTERS, NAME, SHAP
 from paucis.methods.shape_guided.retraining import retraining
 from paucis.networks.blocks import resize_to
 from paucis.networks.shape_discriminator import LEAST, ShapeDiscriminator
+from paucis.views.orientations import OrientationParams
 
 WATCHED = 50
 """Steps over which the share of the target channel is averaged, and before which nothing is said of it."""
@@ -168,15 +170,28 @@ class ShapeGuided(Surveying, LocalDiscrimination):
         return problems
 
     def _guide(
-        self, clusters: Tensor, kept: Tensor, losses: dict[str, Tensor], monitors: dict[str, Tensor | float]
+        self,
+        clusters: Tensor,
+        kept: Tensor,
+        turns: OrientationParams,
+        losses: dict[str, Tensor],
+        monitors: dict[str, Tensor | float],
     ) -> None:
         inside = resize_to(kept, self.task.patch) > 0.5
         found = resize_to(clusters[:, :1], self.task.patch) * inside
         self.found = found.detach(), inside
         judged = self.discriminator(found)
         losses["adversarial"] = self.options.adversary * passing_loss(judged)  # Eq. 34
+        if self.options.agreement:
+            losses["agreement"] = self.options.agreement * self._disagreement(clusters[:, :1], kept, turns)
         monitors["passing"] = judged.detach().gt(0).float().mean()
         monitors["target_share"] = (clusters[:, :1].detach() * kept).gt(0.5).sum() / kept.sum().clamp(min=1)
+
+    def _disagreement(self, target: Tensor, kept: Tensor, turns: OrientationParams) -> Tensor:
+        """Mean square of what the target's share differs by between the two views of a voxel."""
+        first, second = target.chunk(2)
+        turned = self.views.turning.invert(second, turns)
+        return squared_difference(first, turned, kept.chunk(2)[0].squeeze(1))
 
     def _discriminate(self, references: Tensor) -> StepResult:
         """Eq. 31-32, of the maps that the network made in this step's first phase."""

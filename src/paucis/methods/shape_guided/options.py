@@ -22,6 +22,12 @@ class ShapeGuidedOptions(LDOptions):
 
     clusters: int = option(8, "clusters of voxels; the first is the target", minimum=2)
     adversary: float = option(1.0, "weight of passing for a reference mask", minimum=0.0)
+    agreement: float = option(
+        0.0,
+        "weight of the target's being the same in both views (mean square), which shapes that the network makes up are "
+        "not; meant for method.rotation=0, where views lie voxel on voxel",
+        minimum=0.0,
+    )
     discriminator_rate: float = option(5e-5, "learning rate of the discriminator (Adam)", minimum=0.0)
     discriminator_schedule: str = option(
         "halving", "course of that rate over the stage", choices=("halving", "poly", "constant")
