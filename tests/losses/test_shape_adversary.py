@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from paucis.losses.shape_adversary import passing_loss, telling_loss
+from paucis.losses.shape_adversary import passing_loss, slope_penalty, telling_loss
 
 
 def logits(count: int, seed: int = 0) -> torch.Tensor:
@@ -44,3 +44,44 @@ def test_certain_verdicts_and_half_precision_stay_finite() -> None:
     for loss, expected in ((passing_loss(sure), 100.0), (telling_loss(sure, sure), 200.0)):
         assert loss.dtype == torch.float32
         assert float(loss) == pytest.approx(expected)
+
+
+def test_the_slope_of_a_line_is_its_weight_and_that_of_a_square_grows_with_the_map() -> None:
+    maps = torch.rand((3, 1, 4, 5), generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(20, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    line = slope_penalty(lambda shown: shown.flatten(1) @ weight, maps)
+    assert float(line.detach()) == pytest.approx(0.5 * float(weight.detach().square().sum()), rel=1e-5)
+    (grad,) = torch.autograd.grad(line, weight)
+    assert torch.allclose(grad, weight.detach(), atol=1e-5)
+    steep = torch.tensor(3.0, requires_grad=True)
+    bowl = slope_penalty(lambda shown: steep / 2 * shown.flatten(1).square().sum(1), maps)
+    expected = sum(0.5 * 9 * float(one.square().sum()) for one in maps) / 3
+    assert float(bowl.detach()) == pytest.approx(expected, rel=1e-5)
+    (grad,) = torch.autograd.grad(bowl, steep)
+    assert float(grad) == pytest.approx(2 * expected / 3, rel=1e-5)
+
+
+def test_the_slope_of_a_discriminator_is_that_of_finite_differences() -> None:
+    torch.manual_seed(0)
+    judge = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.Softplus(), torch.nn.Flatten(), torch.nn.Linear(12, 1), torch.nn.Flatten(0)
+    ).double()
+    maps = torch.rand((2, 1, 4, 4), dtype=torch.float64)
+    squares = 0.0
+    with torch.no_grad():
+        for place in range(maps.numel()):
+            step = torch.zeros(maps.numel(), dtype=torch.float64)
+            step[place] = 1e-5
+            step = step.reshape(maps.shape)
+            squares += float((judge(maps + step) - judge(maps - step)).sum() / 2e-5) ** 2
+    penalty = slope_penalty(judge.float(), maps.float())
+    assert penalty.dtype == torch.float32
+    assert float(penalty.detach()) == pytest.approx(squares / 2 / 2, rel=1e-3)
+
+
+def test_the_slope_is_taken_in_float32_under_autocast() -> None:
+    judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1), torch.nn.Flatten(0))
+    maps = torch.rand(2, 1, 4, 4)
+    plain = slope_penalty(judge, maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(slope_penalty(judge, maps), plain)

@@ -123,6 +123,25 @@ def test_a_target_that_follows_the_image_agrees_however_it_is_turned() -> None:
     assert float(look(method, batch).losses["agreement"].detach()) > 1e-4, "one that knows its place does not"
 
 
+def test_the_penalty_is_the_discriminators_alone() -> None:
+    method, batch = guided(penalty=2.0), make_batch(TASK)
+    assert "slope" not in look(method, batch).losses
+    losses = look(method, batch, phase=1).losses
+    assert set(losses) == {"discriminator", "slope"}
+    assert reaches(losses["slope"], method.discriminator)
+    assert not reaches(losses["slope"], method.network)
+    plain = guided()
+    look(plain, batch)
+    assert set(look(plain, batch, phase=1).losses) == {"discriminator"}, "as published, without"
+    inside = torch.ones_like(batch.references)  # type: ignore[arg-type]
+    inside[:2, :, -2:] = 0
+    seen: list[Tensor] = []
+    method.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    look(method, batch)
+    look(method, batch, phase=1)
+    assert torch.equal(seen[-1][:2], (batch.references * inside)[:2]), "of the masks as they are shown"  # type: ignore[operator]
+
+
 def test_a_slope_of_one_is_the_published_linear_discriminator() -> None:
     assert guided(slope=1.0).discriminator.slope == 1.0
     assert guided().discriminator.slope == 0.2
@@ -259,14 +278,16 @@ def test_collapse_is_remarked_from_the_followed_share_and_only_after_a_while() -
     result = look(method, batch)
     result.memory["target_share"] = torch.tensor(0.0)
     for _ in range(49):
-        method.after_step(Clock(0, 10), result)
+        method.after_step(Clock(50, 200), result)
     assert method.remark is None
-    method.after_step(Clock(0, 10), result)
+    method.after_step(Clock(49, 200), result)
+    assert method.remark is None, "the clusters begin alike"
+    method.after_step(Clock(50, 200), result)
     assert "all but empty" in str(method.remark)
     assert float(method.watched[2]) == pytest.approx(float(batch.references.mean()), rel=1e-4)  # type: ignore[union-attr]
     result.memory["target_share"] = torch.tensor(0.1)
     for _ in range(100):
-        method.after_step(Clock(0, 10), result)
+        method.after_step(Clock(100, 200), result)
     assert method.remark is None, "it has come back"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,6 +42,28 @@ def telling_loss(references: Tensor, found: Tensor) -> Tensor:
     """
     with no_autocast(found):
         return _binary(references, 1.0) + _binary(found, 0.0)
+
+
+def slope_penalty(judge: Callable[[Tensor], Tensor], references: Tensor) -> Tensor:
+    """``mean 1/2 |d D(m) / d m|^2``: small where the discriminator is flat around the reference masks (R1).
+
+    A discriminator that is free to be as steep as it likes soon tells everything apart, and what is found no longer
+    learns from it which way to go. With this the two players settle.
+
+    Args:
+        judge: maps (N, 1, *spatial) to logits (N,); called once, in float32, with gradients of gradients.
+        references: (N, 1, *spatial).
+
+    Returns:
+        a scalar in float32, with gradients to the parameters of ``judge``.
+
+    Reference:
+        L. Mescheder, A. Geiger, S. Nowozin: Which training methods for GANs do actually converge? ICML 2018, Eq. 9.
+    """
+    with no_autocast(references):
+        shown = full(references).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(full(judge(shown)).sum(), shown, create_graph=True)
+        return slope.square().flatten(1).sum(1).mean() / 2
 
 
 def _binary(logits: Tensor, target: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from paucis.batch import Batch, Task
 from paucis.losses.consistency import squared_difference
-from paucis.losses.shape_adversary import passing_loss, telling_loss
+from paucis.losses.shape_adversary import passing_loss, slope_penalty, telling_loss
 from paucis.methods.base import Build, Clock, Method, Phase, Prediction, Setting, Stage, StepResult, register, trainable
 from paucis.methods.ld import PATCHES, LDOptions, LocalDiscrimination
 from paucis.methods.parts.label_views import LabelView
@@ -23,6 +23,8 @@ from paucis.views.orientations import OrientationParams
 
 WATCHED = 50
 """Steps over which the share of the target channel is averaged, and before which nothing is said of it."""
+EARLY = 0.25
+"""Share of the stage in which nothing is said either: the clusters begin alike, so that none takes any voxel."""
 
 
 @register(NAME)
@@ -67,7 +69,7 @@ class ShapeGuided(Surveying, LocalDiscrimination):
         self.output = CLUSTERING
         self.found: tuple[Tensor, Tensor] | None = None  # maps and fields of view of this step, for the second phase
         self.watched: Tensor
-        self.register_buffer("watched", torch.zeros(3))  # steps, share of the target, share of the references
+        self.register_buffer("watched", torch.zeros(4))  # steps, shares of target, references, stage done
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -95,13 +97,14 @@ class ShapeGuided(Surveying, LocalDiscrimination):
         self.watched[0] += 1
         rate = 1 / self.watched[0].clamp(max=WATCHED)
         now = torch.stack([result.memory["target_share"], result.memory["shape_share"]])
-        self.watched[1:] += rate * (now - self.watched[1:])
+        self.watched[1:3] += rate * (now - self.watched[1:3])
+        self.watched[3] = clock.fraction
 
     @property
     def remark(self) -> str | None:
         """Says so where the target channel has become empty or full."""
-        steps, target, shapes = self.watched.tolist()
-        return collapse(target, shapes) if steps >= WATCHED else None
+        steps, target, shapes, done = self.watched.tolist()
+        return collapse(target, shapes) if steps >= WATCHED and done >= EARLY else None
 
     def choose(self, output: str) -> None:
         """``clusters`` or ``clustering``."""
@@ -197,10 +200,14 @@ class ShapeGuided(Surveying, LocalDiscrimination):
         """Eq. 31-32, of the maps that the network made in this step's first phase."""
         assert self.found is not None
         (maps, inside), self.found = self.found, None
-        judged = self.discriminator(torch.cat([references.to(maps) * inside, maps]))
+        references = references.to(maps) * inside
+        judged = self.discriminator(torch.cat([references, maps]))
         real, found = judged[: len(references)], judged[len(references) :]
         right = torch.cat([real.detach() > 0, found.detach() <= 0]).float().mean()
-        return StepResult({"discriminator": telling_loss(real, found)}, {"told_apart": right})
+        losses = {"discriminator": telling_loss(real, found)}
+        if self.options.penalty:
+            losses["slope"] = self.options.penalty * slope_penalty(self.discriminator, references)
+        return StepResult(losses, {"told_apart": right})
 
     def _vectors_and_clusters(self, images: Tensor) -> tuple[Tensor, Tensor]:
         assert self.clustering is not None
@@ -238,8 +245,8 @@ def collapse(target: float, shapes: float) -> str | None:
         return None
     return (
         f"the target channel is all but {state}: it takes {100 * target:.2g} % of the voxels, reference masks take "
-        f"{100 * shapes:.2g} %; train for longer, change method.adversary or method.discriminator_rate, or take "
-        "another seed"
+        f"{100 * shapes:.2g} %; train for longer, give the discriminator "
+        "method.penalty=1, change method.adversary, or take another seed"
     )
 
 

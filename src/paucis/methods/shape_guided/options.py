@@ -28,6 +28,12 @@ class ShapeGuidedOptions(LDOptions):
         "not; meant for method.rotation=0, where views lie voxel on voxel",
         minimum=0.0,
     )
+    penalty: float = option(
+        0.0,
+        "weight of the discriminator's being flat around the masks (R1), without which short trainings soon end in an "
+        "empty target; 0 as published, 1 is a good start",
+        minimum=0.0,
+    )
     discriminator_rate: float = option(5e-5, "learning rate of the discriminator (Adam)", minimum=0.0)
     discriminator_schedule: str = option(
         "halving", "course of that rate over the stage", choices=("halving", "poly", "constant")
