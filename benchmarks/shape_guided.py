@@ -4,7 +4,8 @@
 
 DATA holds DRIVE, CHASE_DB1 and the reference masks as their publishers pack them (``drive/``, ``chase_db1/``,
 ``octa_dsa_masks/``); what is there of them is taken. OUT goes on with what it holds: the prepared pictures (cropped to
-the field of view, 512 x 512), the run, the masks, the figures. KEY=VALUE are options of ``paucis discover``.
+the field of view, 512 x 512), the run (recipe ``shape-guided-fundus-small``), the masks, the figures in ``dice.csv``, a
+sheet of pictures ``found.png``. KEY=VALUE are options of ``paucis discover``.
 
 All pictures are trained on, their vessel masks are looked at by the Dice coefficients alone, which are those of the
 prepared pictures within the field of view. Frangi's filter (scikit-image, to be installed for this) is given the green
@@ -35,24 +36,7 @@ from paucis.workflows.prepare import prepare
 
 SETS = {"drive": "drive", "chase": "chase-db1"}
 FOLDERS = {"drive": "drive", "chase": "chase_db1"}
-SMALL = {
-    "data.size": "256,256",
-    "data.flips": "all",
-    "augment.affine_probability": 1,
-    "augment.rotation": 180,
-    "augment.scale": 0.1,
-    "augment.elastic_probability": 0,
-    "method.weighting": "certain,uniform",
-    "method.discriminator_rate": 2e-4,
-    "method.discriminator_schedule": "constant",
-    "optimizer.rate": 5e-3,
-    "optimizer.schedule": "constant",
-    "train.unlabeled_batch_size": 2,
-    "train.batch_size": 2,
-    "checkpoint.every": 20,
-}
-"""What fits a single core; everything else is as the paper has it, or its code. Its rates are for 100,000 steps: after
-some hundred of them the clusters would still be alike."""
+RECIPE = "shape-guided-fundus-small"
 ROWS = {
     "OutOri": "clusters",
     "OutClu": "clustering",
@@ -61,6 +45,8 @@ ROWS = {
 }
 SIGMAS = (1.0, 2.0, 3.0, 4.0)
 """Of Frangi's filter, in pixels of the prepared pictures."""
+COLORS = [np.array(color) / 255 for color in ((255, 255, 255), (230, 159, 0), (86, 180, 233))]
+BLACK = np.zeros(3)
 RIM = 12
 """Pixels along the field of view's border where its edge, which is no vessel, answers the filter."""
 
@@ -112,17 +98,23 @@ def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_], inside: NDArray[np.
     return overlaps(found[inside].astype(np.uint8), truth[inside].astype(np.uint8), 2)[1].dice
 
 
-def frangi_rows(folder: Path, share: float) -> dict[str, dict[str, float]]:
-    """Dice of Frangi's filter by picture: at the references' share of the pixels, and at the best common share."""
+def frangi_answer(folder: Path, name: str, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """What Frangi's filter makes of a picture's green channel (Y, X); 0 along the border of its field of view."""
     from scipy.ndimage import binary_erosion
     from skimage.filters import frangi
 
+    green = read_image([folder / "images" / f"{name}.png"]).array[1, 0].astype(np.float64) / 255
+    answer: NDArray[np.float64] = frangi(green, sigmas=SIGMAS, black_ridges=True)
+    answer[~binary_erosion(inside, iterations=RIM, border_value=0)] = 0
+    return answer
+
+
+def frangi_rows(folder: Path, share: float) -> dict[str, dict[str, float]]:
+    """Dice of Frangi's filter by picture: at the references' share of the pixels, and at the best common share."""
     shares = sorted({share, *np.round(np.arange(0.02, 0.21, 0.01), 2)})
     scores: dict[float, dict[str, float]] = {each: {} for each in shares}
     for name, vessels, inside in truths(folder):
-        green = read_image([folder / "images" / f"{name}.png"]).array[1, 0].astype(np.float64) / 255
-        answer = frangi(green, sigmas=SIGMAS, black_ridges=True)
-        answer[~binary_erosion(inside, iterations=RIM, border_value=0)] = 0
+        answer = frangi_answer(folder, name, inside)
         for each in shares:
             scores[each][name] = dice(answer > np.quantile(answer[inside], 1 - each), vessels, inside)
     best = max(shares, key=lambda each: float(np.mean(list(scores[each].values()))))
@@ -144,6 +136,32 @@ def run_rows(run: Path, folder: Path, out: Path) -> dict[str, dict[str, float]]:
     return rows
 
 
+def draw(path: Path, folder: Path, out: Path, share: float, scores: dict[str, dict[str, float]]) -> None:
+    """Two pictures of each set: hits in white, what was missed in blue, what is no vessel in orange."""
+    from matplotlib.figure import Figure
+
+    cases = {name: (truth, inside) for name, truth, inside in truths(folder)}
+    shown = [name for each in SETS for name in sorted(case for case in cases if case.startswith(each))[1::11][:2]]
+    rows = [*ROWS, "frangi"]
+    figure = Figure(figsize=(2 * (len(rows) + 1), 2.15 * len(shown)), layout="constrained")
+    grid = figure.subplots(len(shown), len(rows) + 1, squeeze=False)
+    for line, name in zip(grid, shown, strict=True):
+        truth, inside = cases[name]
+        line[0].imshow(read_image([folder / "images" / f"{name}.png"]).array[:, 0].transpose(1, 2, 0))
+        line[0].set_title(name, fontsize=7)
+        for axes, row in zip(line[1:], rows, strict=True):
+            if row in ROWS:
+                found = read_label(out / "masks" / ROWS[row] / f"{name}.png").array[0, 0] > 0
+            else:
+                answer = frangi_answer(folder, name, inside)
+                found = answer > np.quantile(answer[inside], 1 - share)
+            axes.imshow(np.select([(found & truth)[..., None], found[..., None], truth[..., None]], COLORS, BLACK))
+            axes.set_title(f"{row} {100 * scores[row][name]:.0f}", fontsize=7)
+        for axes in line:
+            axes.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Mean Dice of all pictures and of each set, in percent."""
     lines = [f"{'':24}" + "".join(f"{name:>10}" for name in ("all", *SETS))]
@@ -159,11 +177,18 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     options = arguments()
     folder, shapes = pictures(options.data, options.out), guides(options.data, options.out, options.shapes)
-    given: dict[str, Any] = {**SMALL, "seed": options.seed, **parse_overrides(options.options)}
+    given: dict[str, Any] = {"seed": options.seed, "checkpoint.every": 50, **parse_overrides(options.options)}
     run = options.out / "run"
     going_on = (run / "config.json").is_file()
     done = discover(
-        folder / "images", shapes=shapes, field="auto", out=run, options=given, resume=going_on, hooks=Hooks(print)
+        folder / "images",
+        shapes=shapes,
+        field="auto",
+        out=run,
+        recipe=RECIPE,
+        options=given,
+        resume=going_on,
+        hooks=Hooks(print),
     )
     if not done.trained.finished:
         print(f"stopped and saved: the same command goes on ({run})")
@@ -178,6 +203,7 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["row", "picture", "dice"])
         writer.writerows([row, name, f"{value:.4f}"] for row, scores in rows.items() for name, value in scores.items())
+    draw(options.out / "found.png", folder, options.out, done.shapes, rows)
     print(table(rows))
 
 

@@ -183,9 +183,16 @@ def test_masks_of_the_field_of_view_are_a_folder_and_prediction_asks_for_theirs(
     assert "no answer of this run (clustering, clusters)" in capsys.readouterr().err
 
 
-def test_the_recipe_trains_two_steps(toy: Path, tmp_path: Path) -> None:
-    recipe, out = "shape-guided-fundus", tmp_path / "run"
-    small = {"data.size": "32,32", "train.steps": 2, "train.unlabeled_batch_size": 2, "method.views": 1}
+@pytest.mark.parametrize("recipe", ["shape-guided-fundus", "shape-guided-fundus-small"])
+def test_the_recipe_trains_two_steps(recipe: str, toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = {
+        "data.size": "32,32",
+        "data.patch": "32,32",
+        "train.steps": 2,
+        "train.unlabeled_batch_size": 2,
+        "method.views": 1,
+    }
     given = {**small, "train.workers": 0, "data.workers": 0}
     assert find(recipe).values["method"] == "shape_guided"
     assert discover(toy / "images", shapes=toy / "shapes", out=out, recipe=recipe, options=given).trained.finished
