@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,27 @@ def test_a_stopped_training_goes_on_bit_for_bit(stage: str, run: Path, toy: Path
         whole, again = (load_file(place / "stages" / name / "last.safetensors") for place in (run, out))
         assert whole.keys() == again.keys()
         assert all(torch.equal(whole[key], again[key]) for key in whole), name
+
+
+@pytest.mark.parametrize("place", [("patches", 1), ("shapes", 6), ("labels", 2)])
+def test_ctrl_c_in_the_last_step_of_a_stage_or_among_the_labels_stops_before_what_comes_next(
+    place: tuple[str, int], run: Path, toy: Path, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def stop(state: dict[str, Any]) -> None:
+        seen.append((state["stage"], state["step"]))
+        if seen[-1] == place:
+            signal.raise_signal(signal.SIGINT)
+
+    out, hooks = tmp_path / "run", Hooks(report=stop)
+    options = {**QUICK, "method.weighting": "certain,uniform"}
+    done = discover(toy / "images", shapes=toy / "shapes", field="auto", out=out, options=options, hooks=hooks)
+    assert not done.trained.finished
+    assert seen[-1] == place, "nothing came after it"
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    assert call("discover", "--resume", "--out", out) == 0
+    assert [row["loss"] for row in rows(out)] == [row["loss"] for row in rows(run)]
 
 
 def test_masks_of_the_field_of_view_are_a_folder_and_prediction_asks_for_theirs(

@@ -90,22 +90,41 @@ def fit(
         if number >= begin or not _finished(folder, stage):
             if only is not None and number < last:
                 raise PaucisError(f"--stage {only}: stage '{stage.name}' before it is not finished: train that first")
-            pseudo = None
-            if stage.before == "pseudo-labels":
-                source = built[plan_of_stages[number - 1].name]
-                pseudo = write_pseudo_labels(folder.stage(stage.name), source, task, material.unlabeled, config)
-            if stage.before == "certain-labels":
-                assert stage.labeler is not None
-                generator, place = built[stage.labeler], folder.stage(stage.labeler)
-                pseudo = write_certain_labels(
-                    place, cast(ShapeGuided, generator), task, material.unlabeled, config, report
-                )
+            before = plan_of_stages[number - 1].name
+            try:
+                pseudo = _labels(folder, stage, built, before, task, material, config, report)
+            except KeyboardInterrupt:  # labels that are written are not written again
+                folder.state(status="stopped")
+                raise Interrupted from None
             fresh = number >= begin
             run = _Stage(folder, config, stage, task, classes, material, batch_size, total, pseudo, fresh)
-            run.train(method, plugins, report)
+            asked_to_stop = run.train(method, plugins, report)
+            if asked_to_stop and number < last:  # in the stage's last step
+                folder.state(status="stopped")
+                raise Interrupted
         load_into(method, folder.weights(stage.name))
         _in_order(method, config, task)  # a stage that was trained before now computes as one that has just been
         built[stage.name] = method.requires_grad_(False)
+
+
+def _labels(
+    folder: RunFolder,
+    stage: Stage,
+    built: dict[str, Method],
+    before: str,
+    task: Task,
+    material: Material,
+    config: Config,
+    report: Report | None,
+) -> Any:
+    """What the networks of earlier stages make of the unlabeled cases, where a stage learns from that."""
+    if stage.before == "pseudo-labels":
+        return write_pseudo_labels(folder.stage(stage.name), built[before], task, material.unlabeled, config)
+    if stage.before == "certain-labels":
+        assert stage.labeler is not None
+        generator, place = cast(ShapeGuided, built[stage.labeler]), folder.stage(stage.labeler)
+        return write_certain_labels(place, generator, task, material.unlabeled, config, report)
+    return None
 
 
 @dataclass
@@ -123,7 +142,8 @@ class _Stage:
     pseudo: Any
     fresh: bool  # whether a checkpoint is of no account
 
-    def train(self, method: Method, plugins: Sequence[Any], report: Report | None) -> None:
+    def train(self, method: Method, plugins: Sequence[Any], report: Report | None) -> bool:
+        """Trains the stage to its end; whether Ctrl-C came in its last step."""
         config, path = self.config, self.folder.stage(self.stage.name)
         device = devices.resolve(config.device)
         processes = self._processes(device)
@@ -148,6 +168,7 @@ class _Stage:
         if trainer.is_global_zero:
             self._finish(follow, loop)
         trainer.strategy.barrier("stage")
+        return follow.stop
 
     def _loop(self, method: Method, plugins: Sequence[Any], start: int) -> Loop:
         config = self.config
