@@ -209,6 +209,18 @@ def test_images_that_cannot_be_read_are_named_and_the_others_are_found(
     assert [row["image"] for row in rows(tmp_path / "found.csv")] == ["good"]
 
 
+def test_a_landmark_that_no_support_has_is_named(
+    run: Path, pictures: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text("image,landmark,y,x\ncase_1,tip,20,21\ncase_2,apex,3,4\n")
+    words = ["--support", pictures / "case_1.png", "--point", points, "--out", tmp_path / "found.csv"]
+    done = cli("locate", run, pictures, *words)
+    assert done.code == 0
+    assert "not looked for, since no support has them: apex" in " ".join(done.out.split())
+    assert {row["landmark"] for row in rows(tmp_path / "found.csv")} == {"tip"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -217,6 +229,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_are_found(
         ({"--point": "{out}/none.csv"}, "cannot be read"),
         ({"--point": "{out}/odd.csv"}, "unknown column 'colour'"),
         ({"--point": "{out}/elsewhere.csv"}, "no point is given for 'case_1' (images: other)"),
+        ({"--point": "tip=abc,1"}, "--point tip='abc' is not a number"),
         ({"--support": "{out}/none.png"}, "does not exist"),
         ({"--support": "{out}/broken.png"}, "broken.png"),
         ({"--support": "{data}"}, "holds 4 scans: name one of them"),

@@ -266,11 +266,14 @@ def test_the_generator_of_the_labels_and_earlier_retrainings_stay_as_they_are() 
     [(0.08, 0.08, None), (0.02, 0.08, None), (0.003, 0.08, "empty"), (0.0, 0.08, "empty"), (0.5, 0.08, "full")],
 )
 def test_an_empty_or_full_target_is_said_in_one_line(target: float, shapes: float, said: str | None) -> None:
-    line = collapse(target, shapes)
+    line = collapse(target, shapes, 0.0)
+    with_penalty = collapse(target, shapes, 1.0)
     assert (line is None) == (said is None)
     if said is not None:
         assert f"all but {said}" in str(line)
         assert "\n" not in str(line)
+        assert "set method.penalty=1" in str(line)
+        assert "penalty" not in str(with_penalty), "who has it is not advised it"
 
 
 def test_collapse_is_remarked_from_the_followed_share_and_only_after_a_while() -> None:

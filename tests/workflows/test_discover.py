@@ -291,5 +291,5 @@ def test_what_does_not_fit_is_refused_in_one_line_and_leaves_nothing(
 
 
 def test_the_last_tenth_of_the_course_is_what_is_reported() -> None:
-    course = ShapeCourse(list(range(20)), [0.5] * 18 + [0.1, 0.2], [0.08] * 20, [0.5] * 20)
-    assert course.last() == pytest.approx((0.15, 0.08))
+    course = ShapeCourse(list(range(20)), [0.5] * 18 + [0.1, 0.2], [0.08] * 20, [0.5] * 18 + [0.7, 0.9])
+    assert course.last() == pytest.approx((0.15, 0.08, 0.8))

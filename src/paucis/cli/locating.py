@@ -96,6 +96,8 @@ def _located(done: Any) -> Any:
         sure = [row.confidence for row in done.rows if row.landmark == name]
         table.add_row(Text(name), str(len(sure)), number(median(sure)))
     parts: list[Any] = [table]
+    if done.unmarked:
+        parts.append(Text(f"not looked for, since no support has them: {', '.join(done.unmarked)}"))
     if done.accuracy:
         found = Table(title="within a share of the pooling size, % of images")
         for column in ("landmark", "images", *(f"{threshold:g}" for threshold in THRESHOLDS), "median share"):

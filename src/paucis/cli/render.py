@@ -162,6 +162,7 @@ def discovered(result: Any) -> str:
     lines = [trained(result.trained, "discover")]
     if result.target is not None:
         figures = f"the target takes {100 * result.target:.2g} %, reference masks {100 * result.shapes:.2g} %"
+        figures += f"; told apart: {100 * result.told_apart:.0f} % (50: not at all)"
         lines.append(f"found: {figures}; curve: {result.picture}")
     if result.collapse is not None:
         lines.append(f"warning: {result.collapse}")

@@ -28,13 +28,16 @@ class Discovered:
         picture: the curve of the target channel's share, in the run folder; None before the first figures.
         target: share of the voxels that the target channel took in the last tenth of its training, or None.
         shapes: share that reference masks took, or None.
-        collapse: what is wrong with that, in one line, or None.
+        told_apart: share of maps and masks that the discriminator took for what they are: 0.5 where it cannot tell. Of
+            several seeds, the one with the least has come closest to the shapes.
+        collapse: what is wrong with the target's share, in one line, or None.
     """
 
     trained: Trained
     picture: Path | None
     target: float | None
     shapes: float | None
+    told_apart: float | None
     collapse: str | None
 
 
@@ -102,10 +105,12 @@ def discover(
 
 
 def _described(trained: Trained) -> Discovered:
-    course: ShapeCourse | None = read_course(RunFolder(trained.folder).training_file)
+    folder = RunFolder(trained.folder)
+    course: ShapeCourse | None = read_course(folder.training_file)
     if course is None:
-        return Discovered(trained, None, None, None, None)
+        return Discovered(trained, None, None, None, None, None)
     picture = trained.folder / PICTURE
     draw_course(picture, course)
-    target, shapes = course.last()
-    return Discovered(trained, picture, target, shapes, collapse(target, shapes))
+    target, shapes, apart = course.last()
+    wrong = collapse(target, shapes, float(folder.config().method_options["penalty"]))
+    return Discovered(trained, picture, target, shapes, apart, wrong)

@@ -51,7 +51,7 @@ def read_points(words: Sequence[str]) -> list[Given]:
             found += read_table(Path(word))
             continue
         name, equals, written = word.rpartition("=")
-        place = convert(written, tuple[float, ...], "--point")
+        place = convert(written, tuple[float, ...], f"--point {name}" if equals else "--point")
         if len(place) not in (2, 3) or (equals and not name.strip()):
             raise PaucisError(f"--point {word}: write Y,X or Z,Y,X, or NAME=Y,X, or name a .csv file")
         found.append(Given(None, name.strip() or str(number), place, f"--point {word}"))

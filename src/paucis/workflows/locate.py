@@ -39,6 +39,7 @@ class Located:
         accuracy: by landmark, and over ``all`` of several; empty without true points.
         scans: images searched.
         window: pooling size along (Z, Y, X) in voxels of the planned grid.
+        unmarked: landmarks that were given in none of the supports, and not looked for.
     """
 
     table: Path
@@ -48,6 +49,7 @@ class Located:
     accuracy: dict[str, Accuracy]
     scans: int
     window: tuple[int, int, int]
+    unmarked: tuple[str, ...] = ()
 
 
 def locate(
@@ -134,8 +136,8 @@ def locate(
     if failed:
         raise PaucisError(_failures(failed, len(queried), table))
     notes.forget()
-    window = search.pooling.window
-    return Located(table, sheets.written, accuracy_table, rows, accuracy, len(queried), window)
+    unmarked = tuple(dict.fromkeys(one.landmark for one in given if one.landmark not in search.landmarks))
+    return Located(table, sheets.written, accuracy_table, rows, accuracy, len(queried), search.pooling.window, unmarked)
 
 
 class _Looking:

@@ -28,10 +28,11 @@ class ShapeCourse:
     shapes: list[float]
     told_apart: list[float]
 
-    def last(self) -> tuple[float, float]:
-        """Means of ``target`` and ``shapes`` over the last tenth of the rows."""
+    def last(self) -> tuple[float, float, float]:
+        """Means of ``target``, ``shapes`` and ``told_apart`` over the last tenth of the rows."""
         count = max(1, len(self.steps) // 10)
-        return sum(self.target[-count:]) / count, sum(self.shapes[-count:]) / count
+        target, shapes, apart = (sum(values[-count:]) / count for values in (self.target, self.shapes, self.told_apart))
+        return target, shapes, apart
 
 
 def read_course(path: Path) -> ShapeCourse | None:

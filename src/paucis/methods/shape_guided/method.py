@@ -104,7 +104,9 @@ class ShapeGuided(Surveying, LocalDiscrimination):
     def remark(self) -> str | None:
         """Says so where the target channel has become empty or full."""
         steps, target, shapes, done = self.watched.tolist()
-        return collapse(target, shapes) if steps >= WATCHED and done >= EARLY else None
+        if steps < WATCHED or done < EARLY:
+            return None
+        return collapse(target, shapes, self.options.penalty)
 
     def choose(self, output: str) -> None:
         """``clusters`` or ``clustering``."""
@@ -235,8 +237,11 @@ class _Looking:
         return Prediction({"probabilities": self.view.invert(seen)})
 
 
-def collapse(target: float, shapes: float) -> str | None:
-    """What to say of a target channel that takes this share of the voxels where reference masks take ``shapes``."""
+def collapse(target: float, shapes: float, penalty: float) -> str | None:
+    """What to say of a target channel that takes this share of the voxels where reference masks take ``shapes``.
+
+    ``penalty`` is the option of that name, which is advised to whom does not have it.
+    """
     if target < 0.05 * shapes:
         state = "empty"
     elif target > min(5 * shapes, (1 + shapes) / 2):
@@ -245,8 +250,8 @@ def collapse(target: float, shapes: float) -> str | None:
         return None
     return (
         f"the target channel is all but {state}: it takes {100 * target:.2g} % of the voxels, reference masks take "
-        f"{100 * shapes:.2g} %; train for longer, give the discriminator "
-        "method.penalty=1, change method.adversary, or take another seed"
+        f"{100 * shapes:.2g} %; train for longer, "
+        f"{'' if penalty else 'set method.penalty=1, '}change method.adversary, or take another seed"
     )
 
 
