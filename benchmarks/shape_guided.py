@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paucis import discover, predict
+from paucis.data.field import bright
 from paucis.data.formats import read_image, read_label
-from paucis.data.intensity import bright
 from paucis.evaluation.overlap import overlaps
 from paucis.options import parse_overrides
 from paucis.workflows.hooks import Hooks

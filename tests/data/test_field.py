@@ -11,12 +11,10 @@ from paucis.batch import IGNORE
 from paucis.data.cache import Cache
 from paucis.data.case import Case, Geometry, Volume
 from paucis.data.facts import gather
-from paucis.data.field import field_reader, with_fields
-from paucis.data.intensity import bright
+from paucis.data.field import bright, field_reader, prepare_field, with_fields
 from paucis.data.layouts import recognize, with_classes
 from paucis.data.options import DataOptions
 from paucis.data.plan import make_plan
-from paucis.data.preparation import prepare_field
 from paucis.data.sampling import BatchStream
 from paucis.errors import PaucisError
 

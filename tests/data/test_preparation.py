@@ -181,29 +181,6 @@ def test_local_normalization_takes_a_slow_change_of_brightness_away():
         assert np.corrcoef(found[inner].ravel(), waves)[0, 1] > 0.9
 
 
-def test_neighborhoods_end_with_the_field_of_view():
-    distance = np.hypot(*(np.mgrid[:64, :64] - 31.5))
-    disc = distance < 28
-    rng = np.random.default_rng(0)
-    array = np.where(disc, 150 + 10 * rng.normal(size=(64, 64)), 3)[None, None].astype(np.float32)
-    rim = disc & (distance > 24)
-    asked = {"normalization": "local", "reach": 6.0, "dims": "2"}
-    whole, _ = prepare(Volume(array, Geometry()), plan_of(**asked))
-    within, _ = prepare(Volume(array, Geometry()), plan_of(**asked, field="auto"))
-    assert whole[0, 0][rim].mean() > 0.5, "a bright rim, which is not there"
-    assert abs(within[0, 0][rim].mean()) < 0.15
-    assert not within[0, 0][~disc].any()
-    inner = distance < 5
-    np.testing.assert_allclose(within[0, 0][inner], whole[0, 0][inner], atol=0.02)
-    place = np.mgrid[:64, :64] - np.array([31, 57]).reshape(2, 1, 1)  # a voxel on the rim, by hand
-    weights = np.exp(-0.5 * (place**2).sum(0) / 36) * disc * (np.abs(place).max(0) <= 24)
-    weights /= weights.sum()
-    x = (array[0, 0] - array.mean()) / array.std()
-    mean = (weights * x).sum()
-    variance = (weights * x**2).sum() - mean**2
-    assert within[0, 0, 31, 57] == pytest.approx((x[31, 57] - mean) / np.sqrt(variance + 0.01), abs=1e-3)
-
-
 def test_preparing_leaves_the_volume_alone_and_bears_constant_images():
     volume = random_volume((4, 4, 4))
     before = volume.array.copy()

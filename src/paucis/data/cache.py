@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from paucis.data.cached import CachedCase, compress
 from paucis.data.case import Case
 from paucis.data.facts import CaseFacts
-from paucis.data.field import stored_field
+from paucis.data.field import prepare_field, stored_field
 from paucis.data.formats import read_grid, read_image, read_label
 from paucis.data.grid import Trace
 from paucis.data.options import NONE
 from paucis.data.plan import Plan
-from paucis.data.preparation import prepare, prepare_field, prepare_label
+from paucis.data.preparation import prepare, prepare_label
 from paucis.data.processes import single_threaded, spawned
 from paucis.errors import PaucisError
 from paucis.files import unwritable, write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from paucis.data import formats
 from paucis.data.case import Case, Dataset, Volume
 from paucis.data.formats import read_image, read_label
-from paucis.data.intensity import bright
+from paucis.data.grid import Trace, orient
 from paucis.data.layouts.folders import mask_name
 from paucis.data.layouts.listing import list_scans, refuse_twice
 from paucis.data.options import AUTO, MASKS, field_kind
+from paucis.data.preparation import resample
 from paucis.errors import PaucisError
+
+DARK = 20 / 255
+"""Share of the largest intensity that some channel must exceed where a picture shows anything."""
 
 FieldOf = Callable[[Case, Volume], "NDArray[np.bool_] | None"]
 """The field of view (Z, Y, X) of a scan as stored; None for all of it."""
@@ -76,6 +81,21 @@ def stored_field(case: Case, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return bright(read_image(case.images).array) if case.field is None else read_field(case.field, shape)
 
 
+def bright(image: NDArray[Any]) -> NDArray[np.bool_]:
+    """Voxels of which any channel exceeds 20 of 255, or that share of the largest intensity: (C, Z, Y, X) to (Z, Y, X).
+
+    Raises:
+        PaucisError: there is none, or the intensities begin below 0.
+    """
+    if image.size and image.min() < 0:
+        raise PaucisError("holds intensities below 0, of which no field of view can be told: name masks of it")
+    largest = 255 if image.dtype == np.uint8 else float(image.max(initial=0))
+    found: NDArray[np.bool_] = np.asarray((image > DARK * largest).any(0))
+    if not found.any():
+        raise PaucisError("is dark everywhere, so that no field of view is found: leave it out, or name masks of it")
+    return found
+
+
 def read_field(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """The mask of a field of view: (Z, Y, X) bool, true where it is not 0.
 
@@ -91,6 +111,15 @@ def read_field(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if not mask.any():
         raise PaucisError(f"{path} is empty: the field of view must hold some voxels")
     return mask
+
+
+def prepare_field(field: NDArray[np.bool_], trace: Trace) -> NDArray[np.bool_]:
+    """A field of view as stored (Z, Y, X), on the planned grid."""
+    turned = np.ascontiguousarray(orient(field, trace))
+    if trace.prepared == trace.oriented:
+        return turned
+    prepared: NDArray[np.bool_] = resample(turned.astype(np.float32)[None], trace.prepared)[0] >= 0.5
+    return prepared
 
 
 def _by_name(folder: Path, names: set[str]) -> dict[str, Path]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from paucis.data.facts import CaseFacts
-from paucis.errors import PaucisError
 from paucis.options import option
 
 TINY = 1e-8
 HOUNSFIELD_AIR = -800.0
-DARK = 20 / 255
-"""Share of the largest intensity that some channel must exceed where a picture shows anything."""
 FLAT = 0.1
 """Deviation, in deviations of the case, that ``local`` adds to every neighborhood's own: noise is not blown up."""
 
@@ -72,9 +68,7 @@ class Normalization:
             channel -= low
             channel /= max(channel.max(), np.float32(TINY))
 
-    def level(
-        self, channel: NDArray[np.float32], lengths: Sequence[float], inside: NDArray[np.bool_] | None = None
-    ) -> None:
+    def level(self, channel: NDArray[np.float32], lengths: Sequence[float]) -> None:
         """What ``local`` does once the channel is on the planned grid, in place; nothing for other kinds.
 
         ``(x - m) / sqrt(v + FLAT^2)`` with m and v the Gaussian mean and variance around each voxel.
@@ -82,42 +76,14 @@ class Normalization:
         Args:
             channel: (Z, Y, X) float32 of deviation 1.
             lengths: ``Plan.lengths``.
-            inside: (Z, Y, X), the voxels that count; the others become 0. Without it all count, and the border of a
-                bright disc on a dark ground is a bright rim.
         """
         if self.kind != "local" or self.reach is None:
             return
         widths = [self.reach / length for length in lengths]
-
-        def around(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            found: NDArray[np.float32] = gaussian_filter(values, widths, mode="nearest")
-            return found
-
-        if inside is None:
-            mean, squares = around(channel), around(np.square(channel))
-        else:
-            channel *= inside
-            weight = np.maximum(around(inside.astype(np.float32)), np.float32(TINY))
-            mean, squares = around(channel) / weight, around(np.square(channel)) / weight
+        mean = gaussian_filter(channel, widths, mode="nearest")
+        squares = gaussian_filter(np.square(channel), widths, mode="nearest")
         channel -= mean
         channel /= np.sqrt(np.maximum(squares - np.square(mean), 0) + np.float32(FLAT**2))
-        if inside is not None:
-            channel *= inside
-
-
-def bright(image: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels of which any channel exceeds 20 of 255, or that share of the largest intensity: (C, Z, Y, X) to (Z, Y, X).
-
-    Raises:
-        PaucisError: there is none, or the intensities begin below 0.
-    """
-    if image.size and image.min() < 0:
-        raise PaucisError("holds intensities below 0, of which no field of view can be told: name masks of it")
-    largest = 255 if image.dtype == np.uint8 else float(image.max(initial=0))
-    found: NDArray[np.bool_] = np.asarray((image > DARK * largest).any(0))
-    if not found.any():
-        raise PaucisError("is dark everywhere, so that no field of view is found: leave it out, or name masks of it")
-    return found
 
 
 def choose_normalization(

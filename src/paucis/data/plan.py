@@ -23,7 +23,7 @@ from paucis.data.facts import CaseFacts
 from paucis.data.grid import Trace, trace_of
 from paucis.data.intensity import Normalization, choose_normalization
 from paucis.data.layouts.description import ignored
-from paucis.data.options import AUTO, DataOptions, field_kind
+from paucis.data.options import DataOptions, field_kind
 from paucis.data.patching import plan_batch, plan_flips
 from paucis.data.planning import (
     choose_grid,
@@ -98,11 +98,6 @@ class Plan:
         return z, y, x
 
     @property
-    def levels_within(self) -> bool:
-        """Whether neighborhoods of ``local`` end where the scan is dark, as its field of view does (``auto``)."""
-        return self.field == AUTO and any(channel.kind == "local" for channel in self.normalization)
-
-    @property
     def window(self) -> tuple[int, int, int]:
         """The patch as (Z, Y, X): one slice in 2D."""
         z, y, x = (1, *self.patch)[-3:]
@@ -133,8 +128,7 @@ class Plan:
 
     def image_key(self) -> str:
         """Digest of what decides on the numbers of a prepared image, and of nothing else."""
-        within = [self.field] if self.levels_within else []
-        return _digest([PREPARATION, *self._grid(), [asdict(channel) for channel in self.normalization], *within])
+        return _digest([PREPARATION, *self._grid(), [asdict(channel) for channel in self.normalization]])
 
     def label_key(self) -> str:
         """Digest of what decides on a prepared label."""

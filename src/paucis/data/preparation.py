@@ -13,11 +13,10 @@ from torch.nn import functional
 from paucis.batch import IGNORE
 from paucis.data.case import Volume
 from paucis.data.grid import Trace, orient, unorient
-from paucis.data.intensity import bright
 from paucis.data.plan import Plan
 from paucis.errors import PaucisError
 
-__all__ = ["Trace", "orient", "prepare", "prepare_field", "prepare_label", "resample", "unorient"]
+__all__ = ["Trace", "orient", "prepare", "prepare_label", "resample", "unorient"]
 
 
 def prepare(volume: Volume, plan: Plan) -> tuple[NDArray[np.float32], Trace]:
@@ -51,19 +50,9 @@ def prepare(volume: Volume, plan: Plan) -> tuple[NDArray[np.float32], Trace]:
     for scaling, channel in zip(plan.normalization, turned, strict=True):
         scaling.apply(channel)
     prepared = resample(turned, trace.prepared)
-    inside = prepare_field(bright(array), trace) if plan.levels_within else None
     for scaling, channel in zip(plan.normalization, prepared, strict=True):
-        scaling.level(channel, plan.lengths, inside)
+        scaling.level(channel, plan.lengths)
     return prepared, trace
-
-
-def prepare_field(field: NDArray[np.bool_], trace: Trace) -> NDArray[np.bool_]:
-    """A field of view as stored (Z, Y, X), on the planned grid."""
-    turned = np.ascontiguousarray(orient(field, trace))
-    if trace.prepared == trace.oriented:
-        return turned
-    prepared: NDArray[np.bool_] = resample(turned.astype(np.float32)[None], trace.prepared)[0] >= 0.5
-    return prepared
 
 
 def prepare_label(volume: Volume, plan: Plan, trace: Trace | None = None) -> NDArray[np.uint8]:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from paucis.batch import Task
 from paucis.data.case import Geometry, Volume
+from paucis.data.field import prepare_field
 from paucis.data.grid import Trace, orient, unorient
 from paucis.data.plan import Plan
-from paucis.data.preparation import prepare, prepare_field
+from paucis.data.preparation import prepare
 from paucis.errors import PaucisError
 from paucis.inference.options import MAPS, PredictOptions
 from paucis.inference.restore import restore

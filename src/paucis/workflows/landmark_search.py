@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paucis.data.case import Case, Volume
-from paucis.data.field import FieldOf, field_reader
+from paucis.data.field import FieldOf, field_reader, prepare_field
 from paucis.data.formats import read_image
 from paucis.data.grid import Point, Shape, Trace, planned_voxel
 from paucis.data.options import MASKS
-from paucis.data.preparation import prepare, prepare_field
+from paucis.data.preparation import prepare
 from paucis.engine.runs import Run
 from paucis.errors import PaucisError
 from paucis.evaluation.landmarks import Peak, find_peak
