@@ -29,7 +29,7 @@ class Discovered:
         target: share of the voxels that the target channel took in the last tenth of its training, or None.
         shapes: share that reference masks took, or None.
         told_apart: share of maps and masks that the discriminator took for what they are: 0.5 where it cannot tell. Of
-            several seeds, the one with the least has come closest to the shapes.
+            seeds that differ in nothing else, the one with the least has come closest to the shapes.
         collapse: what is wrong with the target's share, in one line, or None.
     """
 
