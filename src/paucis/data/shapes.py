@@ -133,10 +133,13 @@ def read_shapes(folder: str | Path, task: Task, options: DataOptions) -> ShapePr
             volumes are needed, or foreground too thin for the crop.
     """
     shapes, values = [], set()
-    for case in scans(Path(folder)):
-        found, value = _read(case.images[0], task.ndim)
-        shapes += found
-        values.add(value)
+    try:
+        for case in scans(Path(folder)):
+            found, value = _read(case.images[0], task.ndim)
+            shapes += found
+            values.add(value)
+    except PaucisError as error:  # of a folder of images, say: which folder was meant is not in every message
+        raise PaucisError(f"reference masks (--shapes): {error}") from error
     prior = ShapePrior(
         shapes, task.patch, options.shape_rotation, options.shape_crop, options.shape_threshold, max(values)
     )
